@@ -1,0 +1,134 @@
+"""DDIM: one step, the timesteps it visits, the inversion, and the path of the unedited picture.
+
+Everything here is deterministic (eta = 0). Drags, losses and attention live elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gooddrag.attention import recorded
+from gooddrag.errors import BadInput
+
+if TYPE_CHECKING:
+    from gooddrag.backbone import Backbone
+
+TRAINING_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The timesteps of an edit: the last `round(strength · steps)` of `steps` DDIM steps, noisiest first.
+
+    Spacing is "leading" with offset 1, as Stable Diffusion's: 50 steps visit 981, 961, … 21, 1, and strength 0.75
+    leaves 38 of them, 741 … 1 (halves round to even, as in the official code).
+    """
+
+    steps: int = 50
+    strength: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= TRAINING_STEPS or not 0 < self.strength <= 1 or round(self.strength * self.steps) < 1:
+            raise BadInput(
+                f"{self.steps} DDIM steps at strength {self.strength} leave nothing to do: use 1 to 1000 steps "
+                "and a strength above 0 and at most 1."
+            )
+
+    @property
+    def stride(self) -> int:
+        return TRAINING_STEPS // self.steps
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        live = round(self.strength * self.steps)
+        return tuple(1 + self.stride * i for i in reversed(range(live)))
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    def after(self, t: int) -> int:
+        """The level that a denoise step from t arrives at; below 0 it means the clean end (alpha_bar[0])."""
+        return t - self.stride
+
+
+def predict_x0(z: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
+    """The clean latent that a noise prediction implies: (z − √(1−ᾱ) ε) / √ᾱ  (DDIM, formula 9)."""
+    return (z - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+
+
+def ddim_step(z: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float) -> Tensor:
+    """One deterministic DDIM step f(z) from noise level ᾱ to ᾱ_next, in either direction (DDIM, formula 12).
+
+    Parameters
+    ----------
+    z, eps
+        Latent and noise prediction (B, C, h, w).
+    alpha_bar, alpha_bar_next
+        Cumulative signal share at the level of `z` and at the level to reach.
+    """
+    return alpha_bar_next**0.5 * predict_x0(z, eps, alpha_bar) + (1 - alpha_bar_next) ** 0.5 * eps
+
+
+@torch.no_grad()
+def ddim_invert(backbone: Backbone, z0: Tensor, timeline: Timeline) -> Iterator[Tensor]:
+    """Walk the picture's latent back into noise; yields the latent after each step, least noisy first.
+
+    The U-Net is asked at the timestep of arrival, since the noise at the start level is not known to it
+    (algorithm of the official code, section 1.4 of our notes): that is what makes inversion approximate.
+    """
+    z = z0
+    for t in reversed(timeline.timesteps):
+        eps = backbone.predict(z, t).eps
+        z = ddim_step(z, eps, backbone.alpha_bar(timeline.after(t)), backbone.alpha_bar(t))
+        yield z
+
+
+@dataclass(eq=False)
+class SourcePath:
+    """The unedited picture's way from noise back to the picture, and what the edit borrows from it on the way.
+
+    `latents[i]` (1, C, h, w) is the source at timestep index i (the level that z has *before* the i-th denoise step);
+    there is one more latent than timesteps, the last is the clean end. Features and attention inputs are computed
+    at first use and kept.
+    """
+
+    backbone: Backbone
+    timeline: Timeline
+    latents: list[Tensor]
+    _features: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _attention: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def denoise(cls, backbone: Backbone, inverted: Tensor, timeline: Timeline) -> SourcePath:
+        """Denoise the inverted latent once, keeping everything that the edit will ask for."""
+        path = cls(backbone, timeline, [inverted])
+        for i, t in enumerate(timeline.timesteps):
+            eps = path._look(i)
+            level, next_level = backbone.alpha_bar(t), backbone.alpha_bar(timeline.after(t))
+            path.latents.append(ddim_step(path.latents[-1], eps, level, next_level))
+        return path
+
+    def features(self, at: int) -> Tensor:
+        """Feature map of the unedited latent at timestep index `at` (1, C, h', w')."""
+        if at not in self._features:
+            self._look(at)
+        return self._features[at]
+
+    def attention(self, at: int) -> list[Tensor]:
+        """Inputs of the late self-attention layers at timestep index `at`, in the order of the layers."""
+        if at not in self._attention:
+            self._look(at)
+        return self._attention[at]
+
+    @torch.no_grad()
+    def _look(self, at: int) -> Tensor:
+        with recorded(self.backbone.late_self_attention) as inputs:
+            seen = self.backbone.predict(self.latents[at], self.timeline.timesteps[at], features=True)
+        assert seen.features is not None
+        self._features[at], self._attention[at] = seen.features, inputs
+        return seen.eps

@@ -1,0 +1,74 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from gooddrag.errors import BadInput, EditFailed
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file in the same folder, then give it its name; at any failure nothing is left.
+
+    Raises
+    ------
+    EditFailed
+        When the disk is full.
+    BadInput
+        When the folder can't be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        _remove(part)
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be put into `folder`, making it where it is missing; a folder made in vain is removed.
+
+    Raises
+    ------
+    BadInput, EditFailed
+        As `write_whole`.
+    """
+    made = next((p for p in [*reversed(folder.parents), folder] if not p.exists()), None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if made is not None:
+            _remove_empty(folder, made)
+        raise _explained(error, folder) from error
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EditFailed(f"The disk is full, so '{path}' was not written: free some space, then run this again.")
+    return BadInput(f"'{path}' can't be written ({error.strerror or 'no access'}): choose another folder.")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # the folder itself is missing or locked: there is nothing of ours in it
+        pass
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    for path in [folder, *folder.parents]:
+        try:
+            path.rmdir()
+        except OSError:
+            pass
+        if path == top:
+            return

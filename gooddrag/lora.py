@@ -1,0 +1,98 @@
+"""Identity fine-tuning: a low-rank adapter teaches the U-Net the one picture that is about to be edited.
+
+Training uses peft. For the edit the adapter is folded into the weights (no extra work per pass) and taken out again
+by putting the original tensors back, so the model is left bit for bit as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from gooddrag import cache
+from gooddrag.backbone import Backbone
+from gooddrag.methods import LoraSettings
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+ADAPTER = "identity"
+Weights = dict[str, Tensor]  # per attention projection: `<module>.down` (rank, in) and `<module>.up` (out, rank)
+
+
+def identity_key(backbone: Backbone, z0: Tensor, settings: LoraSettings, seed: int) -> str:
+    """Name of the adapter in the cache: the same picture, model, settings and seed find it again."""
+    return cache.content_key("lora", backbone.fingerprint, z0, settings.model_dump(), seed)
+
+
+def train_identity(backbone: Backbone, z0: Tensor, settings: LoraSettings, seed: int = 0) -> Iterator[float | Weights]:
+    """Fine-tune on one latent z0 (1, C, h, w): yields the loss of each step, at last the adapter's weights.
+
+    Each step asks for the model's own training loss at random timesteps on random square windows of the latent (the
+    whole latent where it is square), so the network keeps the aspect it was trained on. Closing the generator early
+    removes the adapter.
+    """
+    unet, side = backbone.unet, min(z0.shape[2:])
+    chance = torch.Generator().manual_seed(seed)
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian", target_modules=list(TARGETS)
+    )
+    alphas = torch.tensor(backbone.alphas, device=z0.device, dtype=z0.dtype)
+    try:
+        with torch.random.fork_rng():  # peft draws the start weights from the global generator
+            torch.manual_seed(seed)
+            unet.add_adapter(config, adapter_name=ADAPTER)
+        trained = [p for p in unet.parameters() if p.requires_grad]
+        for p in trained:
+            p.data = p.data.float()
+        optimiser = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=1e-2)
+        for _ in range(settings.steps):
+            z = torch.cat([_random_window(z0, side, chance) for _ in range(settings.batch)])
+            t = torch.randint(len(alphas), (settings.batch,), generator=chance).to(z0.device)
+            noise = torch.randn(z.shape, generator=chance).to(z0)
+            level = alphas[t].reshape(-1, 1, 1, 1)
+            noisy = level.sqrt() * z + (1 - level).sqrt() * noise
+            velocity = level.sqrt() * noise - (1 - level).sqrt() * z
+            target = velocity if backbone.prediction == "v_prediction" else noise
+            with torch.autocast(z0.device.type, unet.dtype, enabled=unet.dtype != torch.float32):
+                loss = mse_loss(backbone.raw_predict(noisy, t), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            yield loss.item()
+        state = get_peft_model_state_dict(unet, adapter_name=ADAPTER)
+        weights = {_short(name): value.detach().float().clone() for name, value in state.items()}
+    finally:
+        unet.unload_lora()
+        unet.requires_grad_(False)
+    yield weights
+
+
+def _random_window(z: Tensor, side: int, chance: torch.Generator) -> Tensor:
+    top, left = (int(torch.randint(s - side + 1, (1,), generator=chance)) for s in z.shape[2:])
+    return z[..., top : top + side, left : left + side]
+
+
+def _short(name: str) -> str:
+    """peft's parameter names → `<module>.down`, `<module>.up`."""
+    return name.replace(".lora_A.weight", ".down").replace(".lora_B.weight", ".up")
+
+
+@contextmanager
+def applied(unet: nn.Module, weights: Weights, scale: float = 1.0) -> Iterator[None]:
+    """Fold W ← W + scale · up · down into each adapted layer while the block runs, then put the originals back."""
+    originals: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        for name in sorted({n.rsplit(".", 1)[0] for n in weights}):
+            parameter = unet.get_parameter(f"{name}.weight")
+            originals.append((parameter, parameter.data))
+            change = weights[f"{name}.up"].to(parameter.device) @ weights[f"{name}.down"].to(parameter.device)
+            parameter.data = (parameter.data.float() + scale * change).to(parameter.dtype)
+        yield
+    finally:
+        for parameter, original in originals:
+            parameter.data = original

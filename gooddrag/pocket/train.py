@@ -1,0 +1,292 @@
+"""Trains the pocket engine on the pocket world, and can be stopped and resumed at any moment.
+
+`iter_training` is the loop: it yields one `Progress` per optimiser step, and whoever watches decides what to print.
+Every random choice depends on (seed, step) alone, so a resumed run draws what an undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from gooddrag.pocket import WEIGHTS
+from gooddrag.pocket.codec import PatchCodec
+from gooddrag.pocket.world import render, sample_scene
+
+HELD_OUT = 10**9  # scene numbers from here on are never trained on
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What decides the result of a training run. `pictures` counts pictures seen, over all sittings."""
+
+    size: int = 64
+    world: int = 32_000
+    channels: int = 16
+    widths: tuple[int, ...] = (64, 128, 192, 256)
+    batch: int = 32
+    learning_rate: float = 6e-4  # 1e-3 diverged after 58,000 pictures
+    warmup: int = 500
+    hold: int = 3000
+    ema: float = 0.999
+    pictures: int = 2_000_000
+    cooldown: int = 0
+    seed: int = 0
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step, seen from outside."""
+
+    step: int
+    pictures: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+def scene_number(index: int, seed: int = 0) -> np.random.Generator:
+    """The random stream that draws scene `index`: the same scene whatever was drawn before it."""
+    return np.random.default_rng([seed, index])
+
+
+def render_world(folder: Path, settings: TrainSettings, start: int = 0, count: int | None = None) -> np.ndarray:
+    """Pictures `start` … of the world as (N, size, size, 3) uint8, rendered once into `folder`, then memory-mapped."""
+    count = settings.world if count is None else count
+    path = folder / f"world-{settings.size}-{settings.seed}-{start}-{count}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = range(start, start + count)
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            pictures = list(
+                pool.map(_render_one, numbers, [settings.size] * count, [settings.seed] * count, chunksize=64)
+            )
+        part = path.with_suffix(".part.npy")
+        np.save(part, np.stack(pictures))
+        part.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def _render_one(index: int, size: int, seed: int) -> np.ndarray:
+    picture = render(sample_scene(scene_number(index, seed)), size).image
+    return np.round(picture * 255).astype(np.uint8)
+
+
+def build_unet(size: int, channels: int, widths: tuple[int, ...]) -> UNet2DConditionModel:
+    """A U-Net of Stable Diffusion's shape (4 levels, `up_blocks[2]` at full latent size), only narrower."""
+    return UNet2DConditionModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        layers_per_block=1,
+        block_out_channels=widths,
+        norm_num_groups=8,
+        cross_attention_dim=64,
+        attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )
+
+
+def noise_schedule() -> DDPMScheduler:
+    """Stable Diffusion's noise schedule, with v-prediction."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        clip_sample=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+
+
+class PocketModel(torch.nn.Module):
+    """The U-Net together with the constant context that it learns in place of a text embedding (1, 8, 64)."""
+
+    def __init__(self, unet: UNet2DConditionModel):
+        super().__init__()
+        self.unet = unet
+        self.context = torch.nn.Parameter(torch.randn(1, 8, 64) * 0.02)
+
+    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+        return self.unet(z, t, self.context.expand(len(z), -1, -1)).sample
+
+
+def learning_rate_at(step: int, settings: TrainSettings, adam_steps: int | None = None) -> float:
+    """Warm up, hold, then fall with the inverse root of the step; cool down linearly over the last pictures.
+
+    `adam_steps` counts from the optimiser's start, which is later than the model's where only weights were at hand.
+    """
+    adam_steps = step if adam_steps is None else adam_steps
+    rate = settings.learning_rate * min(1.0, (adam_steps + 1) / settings.warmup)
+    rate *= (settings.hold / max(step, settings.hold)) ** 0.5
+    left = settings.pictures - step * settings.batch
+    return rate * min(1.0, left / settings.cooldown) if settings.cooldown else rate
+
+
+def draw_batch(
+    pictures: np.ndarray, codec: PatchCodec, schedule: DDPMScheduler, step: int, settings: TrainSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents (B, C, h, w), timesteps (B,) and v-targets for one step; timesteps are stratified over 0..999."""
+    chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    n = settings.batch
+    rows = torch.randint(len(pictures), (n,), generator=chance).numpy()
+    images = to_tensor(pictures[np.sort(rows)])
+    flip = torch.rand(n, generator=chance) < 0.5
+    images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+    z0 = codec.encode(images)
+    t = ((torch.randperm(n, generator=chance) + torch.rand(n, generator=chance)) * 1000 / n).long()
+    noise = torch.randn(z0.shape, generator=chance)
+    return schedule.add_noise(z0, noise, t), t, schedule.get_velocity(z0, noise, t)
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240.0) -> Iterator[Progress]:
+    """Train until `settings.pictures` have been seen, saving to `folder` every `save_every` seconds and at the end.
+
+    Starts from `folder`'s checkpoint; where there is none, from the committed weights; else from scratch.
+    Closing the generator saves too.
+    """
+    torch.manual_seed(settings.seed)
+    pictures = render_world(folder, settings)
+    codec, model, step = _starting_point(folder, settings, pictures)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    adam_began = step - _load_optimiser(folder, average, optimiser)
+    schedule, began, saved = noise_schedule(), time.monotonic(), time.monotonic()
+    try:
+        while step * settings.batch < settings.pictures:
+            z, t, target = draw_batch(pictures, codec, schedule, step, settings)
+            rate = learning_rate_at(step, settings, step - adam_began)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+                v = model(z.contiguous(memory_format=torch.channels_last), t)
+            loss = mse_loss(v.float(), target)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            decay = min(settings.ema, (1 + step) / (10 + step))
+            values = [value for _, value in model.state_dict().items()]
+            torch._foreach_lerp_(list(average.values()), values, 1 - decay)
+            yield Progress(step, step * settings.batch, loss.item(), rate, time.monotonic() - began)
+            if time.monotonic() - saved > save_every:
+                save_checkpoint(folder, codec, model, average, optimiser, step, settings)
+                saved = time.monotonic()
+    finally:
+        save_checkpoint(folder, codec, model, average, optimiser, step, settings)
+
+
+def _starting_point(
+    folder: Path, settings: TrainSettings, pictures: np.ndarray
+) -> tuple[PatchCodec, PocketModel, int]:
+    checkpoint = folder / "checkpoint.safetensors"
+    if not checkpoint.exists() and (WEIGHTS / "training.json").exists():
+        codec = PatchCodec.load(WEIGHTS / "codec.safetensors")
+        model = PocketModel(UNet2DConditionModel.from_pretrained(WEIGHTS / "unet", local_files_only=True).float())
+        model.context.data = load_file(WEIGHTS / "context.safetensors")["context"].float()
+        return codec, model, json.loads((WEIGHTS / "training.json").read_text())["step"]
+    latent = settings.size // 4
+    model = PocketModel(build_unet(latent, settings.channels, settings.widths))
+    if not checkpoint.exists():
+        return PatchCodec.fit(to_tensor(pictures[:1000]), settings.channels), model, 0
+    state = load_file(checkpoint)
+    model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
+    codec = PatchCodec(state["codec.basis"], state["codec.mean"], state["codec.scale"])
+    return codec, model, int(state["step"])
+
+
+def _load_optimiser(folder: Path, average: dict[str, Tensor], optimiser: torch.optim.AdamW) -> int:
+    """Restore average and moments from the checkpoint, if there is one; returns how many steps they hold."""
+    checkpoint = folder / "checkpoint.safetensors"
+    if not checkpoint.exists():
+        return 0
+    state = load_file(checkpoint)
+    for name, value in average.items():
+        value.copy_(state[f"average.{name}"])
+    if "adam_steps" not in state:  # saved before the first step
+        return 0
+    for index, p in enumerate(optimiser.param_groups[0]["params"]):
+        optimiser.state[p] = {
+            "step": state["adam_steps"].float(),
+            "exp_avg": state[f"first.{index}"],
+            "exp_avg_sq": state[f"second.{index}"],
+        }
+    return int(state["adam_steps"])
+
+
+def save_checkpoint(
+    folder: Path,
+    codec: PatchCodec,
+    model: PocketModel,
+    average: dict[str, Tensor],
+    optimiser: torch.optim.AdamW,
+    step: int,
+    settings: TrainSettings,
+) -> None:
+    """Write `checkpoint.safetensors` whole or not at all: a kill at any moment leaves the last one intact."""
+    state = {f"codec.{k}": v for k, v in asdict(codec).items()} | {"step": torch.tensor(step)}
+    state |= {f"model.{k}": v for k, v in model.state_dict().items()}
+    state |= {f"average.{k}": v for k, v in average.items()}
+    for index, p in enumerate(optimiser.param_groups[0]["params"]):
+        if p in optimiser.state:
+            state["adam_steps"] = optimiser.state[p]["step"].clone()
+            state[f"first.{index}"] = optimiser.state[p]["exp_avg"]
+            state[f"second.{index}"] = optimiser.state[p]["exp_avg_sq"]
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "checkpoint.part"
+    save_file({k: v.contiguous() for k, v in state.items()}, part, {"settings": json.dumps(asdict(settings))})
+    part.replace(folder / "checkpoint.safetensors")
+
+
+def export(folder: Path, settings: TrainSettings, weights: Path = WEIGHTS) -> dict:
+    """Turn the checkpoint's averaged model into half-precision weights, with what the model card needs to state."""
+    state = load_file(folder / "checkpoint.safetensors")
+    model = PocketModel(build_unet(settings.size // 4, settings.channels, settings.widths))
+    model.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("average.")})
+    codec = PatchCodec(state["codec.basis"], state["codec.mean"], state["codec.scale"])
+    step = int(state["step"])
+    model.unet.half().save_pretrained(weights / "unet")
+    noise_schedule().save_pretrained(weights / "scheduler")
+    save_file({"context": model.context.detach().half()}, weights / "context.safetensors")
+    codec.save(weights / "codec.safetensors")
+    facts = {"step": step, "pictures": step * settings.batch, "settings": asdict(settings)}
+    (weights / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def held_out_loss(folder: Path, settings: TrainSettings, model: PocketModel, codec: PatchCodec) -> dict[str, float]:
+    """v-loss on pictures never trained on, per band of a hundred timesteps, with fixed noise."""
+    pictures = render_world(folder, settings, start=HELD_OUT, count=256)
+    z0, schedule = codec.encode(to_tensor(pictures)), noise_schedule()
+    chance = torch.Generator().manual_seed(1)
+    losses = {}
+    with torch.no_grad():
+        for band in range(10):
+            t = torch.randint(band * 100, band * 100 + 100, (len(z0),), generator=chance)
+            noise = torch.randn(z0.shape, generator=chance)
+            v = model(schedule.add_noise(z0, noise, t), t)
+            losses[f"{band * 100}-{band * 100 + 99}"] = mse_loss(v, schedule.get_velocity(z0, noise, t)).item()
+    return losses

@@ -1,0 +1,268 @@
+"""What a drag task is: a picture, handles with their targets, and a mask; how it is checked, read, written and drawn.
+
+No tensors here: everything is in image pixels, points as (x, y) with pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from gooddrag.errors import BadInput
+from gooddrag.files import write_whole
+from gooddrag.images import check_size, from_array, read_image, to_rgb
+
+MOST_PAIRS = 100
+LARGEST_JSON = 1_000_000  # bytes
+IMAGE_NAMES = tuple(f"original.{ending}" for ending in ("jpg", "jpeg", "png", "webp"))
+BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DragTask:
+    """A picture and what shall happen to it.
+
+    Parameters
+    ----------
+    image
+        RGB picture; a path or an array (H, W, 3), uint8 or float in 0..1, is read.
+    handles, targets
+        (n, 2) image pixels as (x, y): where each drag starts and where it is to go.
+    mask
+        (H, W), True where the picture may change; None: everywhere. Paths and pictures are read (white may change).
+    name, prompt
+        What to call it; a text that describes the picture (the paper uses none).
+
+    Raises
+    ------
+    BadInput
+        When the parts don't fit together; see the message.
+    """
+
+    image: Image.Image
+    handles: np.ndarray
+    targets: np.ndarray
+    mask: np.ndarray | None = None
+    name: str = "drag"
+    prompt: str = ""
+
+    def __post_init__(self) -> None:
+        image = _as_image(self.image)
+        handles, targets = _as_points(self.handles, "handle"), _as_points(self.targets, "target")
+        if len(handles) != len(targets):
+            raise BadInput(
+                f"There are {len(handles)} handles but {len(targets)} targets: each handle needs one target of its own."
+            )
+        if not len(handles):
+            raise BadInput("There are no points: give at least one handle and its target.")
+        if len(handles) > MOST_PAIRS:
+            raise BadInput(f"There are {len(handles)} drags, which is too many: give at most {MOST_PAIRS}.")
+        for points, kind in ((handles, "handle"), (targets, "target")):
+            _check_inside(points, kind, image.size)
+        mask = None if self.mask is None else _as_mask(self.mask, image.size)
+        for field, value in {"image": image, "handles": handles, "targets": targets, "mask": mask}.items():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+            object.__setattr__(self, field, value)
+
+    def __repr__(self) -> str:
+        may_change = "everything" if self.mask is None else f"{self.mask.mean():.0%}"
+        return (
+            f"DragTask({self.name!r}, {self.image.width}×{self.image.height} px, {len(self.handles)} drag(s), "
+            f"{may_change} may change)"
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.image.size
+
+    @property
+    def distances(self) -> np.ndarray:
+        """From each handle to its target in image pixels (n,)."""
+        return np.linalg.norm(self.targets - self.handles, axis=1)
+
+    def with_points(self, handles: Any, targets: Any) -> DragTask:
+        """The same picture and mask with other points."""
+        return replace(self, handles=handles, targets=targets)
+
+    def with_mask(self, mask: Any) -> DragTask:
+        """The same picture and points with another mask (None: everything may change)."""
+        return replace(self, mask=mask)
+
+    def warnings(self) -> list[str]:
+        """What is legal but probably not meant, one sentence each."""
+        notes = []
+        mask = self.mask
+        if mask is None:
+            notes.append("There is no mask, so everything may change: paint one to keep the rest as it is.")
+        elif mask.all():
+            notes.append("The mask covers the whole picture, so nothing is kept as it is.")
+        pixels = np.round(self.handles).astype(int)
+        for k, ((x, y), distance) in enumerate(zip(pixels, self.distances, strict=True), start=1):
+            if mask is not None and not mask[y, x]:
+                notes.append(f"Handle {k} lies outside the mask, so it is held in place: extend the mask to it.")
+            if distance == 0:
+                notes.append(f"Handle {k} lies on its target already, so it won't be dragged.")
+        if len(np.unique(pixels, axis=0)) < len(pixels):
+            notes.append("Two handles lie on the same pixel and will pull against each other.")
+        return notes
+
+    @classmethod
+    def read(cls, folder: Path | str) -> DragTask:
+        """Read a Drag100-style folder: original.jpg (or .png, …), points.json, and mask.png if there is one.
+
+        points.json is {"points": [[x, y], …]}, handle and target in turn, in pixels of the upright picture (EXIF
+        rotation applied).
+        """
+        folder = Path(folder)
+        if not folder.exists():
+            raise BadInput(f"There is no task folder '{folder}': check the path.")
+        if not folder.is_dir():
+            raise BadInput(f"'{folder}' is a file, not a task folder: name the folder that holds points.json.")
+        original = next((folder / n for n in IMAGE_NAMES if (folder / n).is_file()), None)
+        if original is None:
+            raise BadInput(f"The task folder '{folder}' has no original.jpg or original.png: put the picture there.")
+        points = _read_points(folder / "points.json")
+        mask = folder / "mask.png"
+        name = folder.resolve().name
+        return cls(read_image(original), points[0::2], points[1::2], mask if mask.exists() else None, name)
+
+    def write(self, folder: Path | str) -> None:
+        """Write original.png, points.json, mask.png (where there is a mask) and image_with_points.jpg (a drawing)."""
+        folder = Path(folder)
+        pairs = np.stack([self.handles, self.targets], 1).reshape(-1, 2)
+        text = json.dumps({"points": [[int(v) if v == int(v) else float(v) for v in point] for point in pairs]})
+        write_whole(folder / "original.png", lambda part: self.image.save(part, "PNG"))
+        if self.mask is not None:
+            picture = Image.fromarray(self.mask.astype(np.uint8) * 255)
+            write_whole(folder / "mask.png", lambda part: picture.save(part, "PNG"))
+        else:
+            (folder / "mask.png").unlink(missing_ok=True)
+        write_whole(folder / "image_with_points.jpg", lambda part: self.draw().save(part, "JPEG", quality=92))
+        write_whole(folder / "points.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+    def draw(self, scale: float | None = None) -> Image.Image:
+        """The picture with numbered arrows (full dot: handle, ring: target), what is kept slightly veiled.
+
+        `scale` enlarges smoothly first; None enlarges small pictures to about 512 px.
+        """
+        scale = scale or max(1.0, 512 / max(self.size))
+        size = (round(self.size[0] * scale), round(self.size[1] * scale))
+        picture = self.image.resize(size, Image.Resampling.LANCZOS)
+        if self.mask is not None:
+            veil = Image.blend(picture, Image.new("RGB", size, (128, 128, 128)), 0.55)
+            soft = Image.fromarray(self.mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+            picture = Image.composite(picture, veil, soft)
+        large = picture.resize((size[0] * 2, size[1] * 2), Image.Resampling.BICUBIC)
+        canvas, unit = ImageDraw.Draw(large), max(large.size) / 128
+        for k, pair in enumerate(zip(self.handles, self.targets, strict=True), start=1):
+            p, g = (tuple((np.asarray(q) + 0.5) * scale * 2) for q in pair)
+            _arrow(canvas, p, g, unit, str(k))
+        return large.resize(size, Image.Resampling.LANCZOS)
+
+
+def _arrow(canvas: ImageDraw.ImageDraw, p: Any, g: Any, unit: float, label: str) -> None:
+    for colour, width in (("white", 2.0), (BLUE, 1.1)):
+        canvas.line([p, g], fill=colour, width=max(1, round(unit * width)))
+    for (x, y), colour, fill in ((p, "white", BLUE), (g, ORANGE, None)):
+        r = 2.2 * unit
+        canvas.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=colour, width=max(1, round(0.7 * unit)))
+    font = ImageFont.load_default(size=max(10.0, 5 * unit))
+    at = (p[0] + 2.6 * unit, p[1] - 7 * unit)
+    canvas.text(at, label, fill="white", stroke_fill="black", stroke_width=max(1, round(unit / 3)), font=font)
+
+
+def _as_image(image: Any) -> Image.Image:
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, np.ndarray):
+        image = from_array(image)
+    if not isinstance(image, Image.Image):
+        raise BadInput(f"The picture is a {type(image).__name__}: give a PIL image, an array or a path.")
+    check_size(image.size)
+    return to_rgb(image).copy()
+
+
+def _as_points(points: Any, kind: str) -> np.ndarray:
+    wanted = "a list of (x, y) pairs in pixels"
+    if isinstance(points, Iterable) and not isinstance(points, str | np.ndarray):
+        points = list(points)
+    try:
+        array = np.array(points)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"The {kind}s are not {wanted}.") from error
+    if array.size == 0:
+        return np.zeros((0, 2))
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iuf":
+        raise BadInput(f"The {kind}s are not {wanted}.")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise BadInput(f"A {kind} has a coordinate that is NaN or infinite: give finite pixels.")
+    return array
+
+
+def _check_inside(points: np.ndarray, kind: str, size: tuple[int, int]) -> None:
+    outside = ((points < 0) | (points > np.array(size) - 1)).any(1)
+    if outside.any():
+        x, y = points[outside][0]
+        raise BadInput(
+            f"The {kind} ({x:g}, {y:g}) lies outside the picture of {size[0]}×{size[1]} px: "
+            f"x goes from 0 to {size[0] - 1}, y from 0 to {size[1] - 1}."
+        )
+
+
+def _as_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
+    name = f"'{mask}'" if isinstance(mask, str | Path) else "The mask"
+    if isinstance(mask, str | Path):
+        mask = read_image(mask)
+    if isinstance(mask, Image.Image):
+        mask = np.asarray(mask if mask.mode == "1" else mask.convert("L"))
+        editable = mask > (0 if mask.dtype == bool else 127)
+    else:
+        mask = np.asarray(mask)
+        mask = mask[..., 0] if mask.ndim == 3 else mask
+        if mask.dtype.kind not in "biuf" or not np.isfinite(mask.astype(float)).all():
+            raise BadInput("The mask holds something else than finite numbers: use True where the picture may change.")
+        editable = mask > (0 if mask.max(initial=0) <= 1 else 127)
+    if editable.shape != (size[1], size[0]):
+        got = "×".join(str(s) for s in reversed(editable.shape))
+        raise BadInput(f"{name} has {got} px but the picture {size[0]}×{size[1]}: make them the same size.")
+    if not editable.any():
+        raise BadInput(f"{name} is empty, so nothing may change: paint what may change white, or leave the mask out.")
+    return editable.copy()
+
+
+def _read_points(path: Path) -> np.ndarray:
+    """points.json → (2n, 2), handle and target in turn."""
+    wanted = 'it must hold {"points": [[x, y], …]} with handle and target in turn'
+    if not path.is_file():
+        raise BadInput(f"There is no '{path}': {wanted}.")
+    if path.stat().st_size > LARGEST_JSON:
+        raise BadInput(f"'{path}' is larger than 1 MB: {wanted}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"'{path}' is not valid JSON: {wanted}.") from error
+    points = content.get("points") if isinstance(content, dict) else None
+    if not isinstance(points, list):
+        raise BadInput(f"'{path}' has no list of points: {wanted}.")
+    if not points:
+        raise BadInput(f"'{path}' has no points: give at least one handle and its target.")
+    if not all(isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) for v in p) for p in points):
+        raise BadInput(f"'{path}' has a point that is not a pair of numbers: {wanted}.")
+    if len(points) % 2:
+        raise BadInput(f"'{path}' has {len(points)} points, so one handle lacks a target: {wanted}.")
+    try:
+        array = np.array(points, float)
+    except OverflowError as error:
+        raise BadInput(f"'{path}' has a coordinate that is far too large: {wanted}.") from error
+    if not np.isfinite(array).all():
+        raise BadInput(f"'{path}' has a coordinate that is NaN or infinite: give finite pixels.")
+    return array
