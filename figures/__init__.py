@@ -1,4 +1,4 @@
-"""Pictures of what happens during a drag. Each function takes a `Trace`, arrays or a `DragTask`, and returns a Figure."""
+"""Pictures of what happens during a drag: functions of a `Trace`, arrays or pictures that return a Figure."""
 
 from figures.comparison import before_after
 from figures.drift import drift_curve

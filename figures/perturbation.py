@@ -20,8 +20,14 @@ def perturbation_curve(traces: Trace | Mapping[str, Trace]) -> Figure:
             rows = trace.table[trace.table["point"] == 0].reset_index(drop=True)
             axes.plot(rows.index, rows["perturbation_inside"], label=name or "inside the mask", **look)
             if not rows["perturbation_outside"].isna().all():
-                faint = look | {"linestyle": ":"}
-                axes.plot(rows.index, rows["perturbation_outside"], label=f"{name} outside".strip(), alpha=0.7, **faint)
+                axes.plot(
+                    rows.index,
+                    rows["perturbation_outside"],
+                    label=f"{name} outside".strip(),
+                    color=look["color"],
+                    ls=":",
+                    alpha=0.7,
+                )
             drags = rows[rows["phase"] == "drag"]
             axes.plot(drags.index, drags["perturbation_inside"], ".", color=look["color"], markersize=6)
         axes.set(xlabel="step (dots: drags, between them: denoise steps)", ylabel="edit − source (RMS)", ylim=(0, None))

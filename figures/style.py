@@ -28,11 +28,11 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def house_style() -> Iterator[None]:
     """Use the look inside a block; the user's own settings come back after it."""
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context(SETTINGS):  # pyright: ignore[reportArgumentType]
         yield
 
 
-def lines() -> Iterator[dict[str, str]]:
+def lines() -> Iterator[dict[str, Any]]:
     """Colour and dash of the first, second, … line, so that no line is told by its colour alone."""
     return ({"color": c, "linestyle": d} for c, d in zip(cycle(COLOURS), cycle(DASHES), strict=False))
 

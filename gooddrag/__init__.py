@@ -12,7 +12,7 @@ _HOMES = {
     "BadInput": "errors",
     "EditFailed": "errors",
     "DragTask": "task",
-    "read_image": "task",
+    "read_image": "images",
     "Backbone": "backbone",
     "load_backbone": "backbone",
     "Timeline": "diffusion",
@@ -30,17 +30,39 @@ _HOMES = {
     "Result": "result",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
+
+__all__ = [
+    "Backbone",
+    "BadInput",
+    "DragDiffusion",
+    "DragTask",
+    "EditFailed",
+    "GoodDrag",
+    "Method",
+    "Result",
+    "SourcePath",
+    "Timeline",
+    "Trace",
+    "aldd",
+    "ddim_step",
+    "drag_then_denoise",
+    "edit",
+    "iter_edit",
+    "load_backbone",
+    "method_for",
+    "read_image",
+]
 
 if TYPE_CHECKING:
     from gooddrag.backbone import Backbone, load_backbone
     from gooddrag.diffusion import SourcePath, Timeline, ddim_step
     from gooddrag.editor import edit, iter_edit
     from gooddrag.errors import BadInput, EditFailed
+    from gooddrag.images import read_image
     from gooddrag.methods import DragDiffusion, GoodDrag, Method, method_for
     from gooddrag.result import Result
     from gooddrag.schedule import aldd, drag_then_denoise
-    from gooddrag.task import DragTask, read_image
+    from gooddrag.task import DragTask
     from gooddrag.trace import Trace
 
 

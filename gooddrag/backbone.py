@@ -1,6 +1,6 @@
 """What an engine must offer: encode, decode, predict noise with features. Pocket and Stable Diffusion share one class.
 
-`load_backbone` makes one from the weights in this repository ("pocket"), an alias, a hub id or a local diffusers folder.
+`load_backbone` makes one from this repository's weights ("pocket"), an alias, a hub id or a local diffusers folder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -51,7 +51,8 @@ class VaeCodec:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        return self.vae.decode((z / self.vae.config["scaling_factor"]).to(self.vae.dtype)).sample.float()
+        out: Any = self.vae.decode((z / self.vae.config["scaling_factor"]).to(self.vae.dtype))
+        return out.sample.float()
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Backbone:
         if self.working_side is None or image.size == (self.working_side, self.working_side):
             return []
         return [
-            f"The engine '{self.name}' knows only {self.knows}, so on another picture of {image.width}×{image.height} px "
+            f"The engine '{self.name}' knows only {self.knows}, so on a picture of {image.width}×{image.height} px "
             f"it works small ({self.working_side}×{self.working_side} px in area) and roughly: use a Stable Diffusion "
             "backbone for photos."
         ]
@@ -136,7 +137,7 @@ class Backbone:
         Gradients flow to z. Features are the output of `feature_block`, at the latent's size.
         """
         found: list[Tensor] = []
-        hook = self.feature_block.register_forward_hook(lambda _m, _i, out: found.append(out)) if features else None
+        hook = self.feature_block.register_forward_hook(lambda *seen: found.append(seen[2])) if features else None
         try:
             out = self.raw_predict(z, t)
         finally:
@@ -203,7 +204,7 @@ def load_pocket(folder: Path = POCKET_WEIGHTS, device: str = "cpu") -> Backbone:
         folder / "unet", local_files_only=True, torch_dtype=torch.float32, use_safetensors=True
     )
     codec = PatchCodec.load(folder / "codec.safetensors").to(device)
-    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    scheduler: Any = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     return Backbone(
         name="pocket",
         unet=unet.to(device=device, memory_format=torch.channels_last),  # type: ignore[arg-type]
@@ -235,7 +236,7 @@ def _load_pipeline(name: str, dtype: torch.dtype) -> DiffusionPipeline:
             local_files_only=looks_local,
             **({} if _is_xl(folder) else {"safety_checker": None}),
         )
-    except (OSError, ValueError, EnvironmentError) as error:
+    except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         advice = (
             "check that each part holds .safetensors weights (pickled .bin weights are never loaded)"
@@ -253,11 +254,11 @@ def _is_xl(folder: Path) -> bool:
 def _from_pipeline(name: str, pipe: Any, prompt: str, device: str) -> Backbone:
     if not isinstance(getattr(pipe, "unet", None), UNet2DConditionModel) or not hasattr(pipe, "vae"):
         raise BadInput(
-            f"'{name}' holds a {type(pipe).__name__}, which has no Stable Diffusion U-Net: give a Stable Diffusion 1.x, "
-            "2.x or XL model."
+            f"'{name}' holds a {type(pipe).__name__}, which has no Stable Diffusion U-Net: give a Stable Diffusion "
+            "1.x, 2.x or XL model."
         )
     pipe.to(device)
-    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config)
     context, added = _embed_prompt(pipe, prompt, device)
     vae_scale = 2 ** (len(pipe.vae.config["block_out_channels"]) - 1)
     return Backbone(

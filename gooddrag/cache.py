@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gooddrag.errors import BadInput, EditFailed
 from gooddrag.files import write_whole
 
 
@@ -40,8 +42,5 @@ def load(kind: str, key: str) -> dict[str, Tensor] | None:
 def store(kind: str, key: str, tensors: dict[str, Tensor]) -> None:
     """Keep tensors for later. A cache that can't be written (read-only, full) is done without."""
     path = cache_folder() / f"{kind}-{key}.safetensors"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(BadInput, EditFailed, SafetensorError):
         write_whole(path, lambda part: save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, part))
-    except (OSError, ValueError, RuntimeError, SafetensorError):
-        path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -125,9 +126,7 @@ def _watched_edit(engine: Backbone, task: DragTask, method: Method, frames: int,
             match step:
                 case Learned():
                     detail = f"loss {step.loss:.3f}"
-                    bar.update(
-                        line, phase="learning the picture", total=step.of, completed=step.step, detail=detail
-                    )
+                    bar.update(line, phase="learning the picture", total=step.of, completed=step.step, detail=detail)
                 case Inverted():
                     bar.update(line, phase="back into noise", total=step.of, completed=step.step, detail="")
                 case Dragged():
@@ -171,7 +170,9 @@ def _report(result: Result, folder: Path) -> None:
         table.add_row(str(k), _xy(p0), _xy(g), f"{asked:.1f} px", _xy(p), f"{left:.1f} px")
     console.print(table)
     drags = int(result.trace.table["drag"].max())
-    end = "stopped early" if result.stopped else "every handle arrived" if result.reached else "not every handle arrived"
+    end = (
+        "stopped early" if result.stopped else "every handle arrived" if result.reached else "not every handle arrived"
+    )
     console.print(f"{drags} drags, {end}. Results in [bold]{folder}[/].", highlight=False)
 
 
@@ -185,7 +186,9 @@ def task_new(
     drag: Annotated[list[str], typer.Option("--drag", help="x,y:x,y from handle to target in px; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     mask: Annotated[Path | None, typer.Option(help="White where the picture may change.")] = None,
-    box: Annotated[str | None, typer.Option(help="left,top,right,bottom in px: what may change, instead of --mask.")] = None,
+    box: Annotated[
+        str | None, typer.Option(help="left,top,right,bottom in px: what may change, instead of --mask.")
+    ] = None,
 ) -> None:
     """Make a task folder from a picture and its points."""
     from gooddrag.settings import parse_box, parse_drag
@@ -196,7 +199,7 @@ def task_new(
     if mask is not None and box is not None:
         raise BadInput("Both --mask and --box were given: use one of them.")
     area: Any = parse_box(box, picture.size) if box is not None else mask
-    task = DragTask(picture, [h for h, _ in pairs], [g for _, g in pairs], mask=area, name=out.name)
+    task = DragTask(picture, np.array([h for h, _ in pairs]), np.array([g for _, g in pairs]), mask=area, name=out.name)
     task.write(out)
     _describe(task, out)
 

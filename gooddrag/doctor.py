@@ -59,7 +59,7 @@ def _device() -> str:
 
 
 def _weights() -> Finding:
-    files = [p for p in WEIGHTS.rglob("*.safetensors")]
+    files = list(WEIGHTS.rglob("*.safetensors"))
     size = sum(p.stat().st_size for p in files) / 2**20
     complete = len(files) >= 3
     found = f"{size:.0f} MB in {len(files)} files" if complete else "incomplete: git checkout gooddrag/pocket/weights"
@@ -68,7 +68,7 @@ def _weights() -> Finding:
 
 def _cache() -> Finding:
     folder = cache_folder()
-    files = [p for p in folder.glob("*.safetensors")] if folder.is_dir() else []
+    files = list(folder.glob("*.safetensors")) if folder.is_dir() else []
     size = sum(p.stat().st_size for p in files) / 2**20
     return Finding("cache", f"{len(files)} files, {size:.0f} MB in {folder}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +31,6 @@ from gooddrag.supervision import Points, mask_loss, step_vector
 from gooddrag.task import DragTask
 from gooddrag.tracking import track_points
 
-M_ = TypeVar("M_", bound=Measured)
-
 
 def edit(backbone: Backbone, task: DragTask, method: Method, *, use_cache: bool = True, frames: int = 0) -> Result:
     """Run an edit to its end.
@@ -50,7 +48,9 @@ def edit(backbone: Backbone, task: DragTask, method: Method, *, use_cache: bool 
         return Result.collect(stream, task, method, backbone, frames=frames)
 
 
-def iter_edit(backbone: Backbone, task: DragTask, method: Method, *, use_cache: bool = True) -> Iterator[Step]:
+def iter_edit(
+    backbone: Backbone, task: DragTask, method: Method, *, use_cache: bool = True
+) -> Generator[Step, None, None]:
     """GoodDrag's algorithm (and its rivals of the same family) as a stream of steps.
 
     Yields `Learned`, `Inverted`, `Started`, then `Dragged` and `Denoised` in the order of the schedule, and `Finished`.
@@ -90,9 +90,7 @@ def _check_fit(task: DragTask, frame: Frame) -> None:
         )
 
 
-def _learn_identity(
-    backbone: Backbone, z0: Tensor, method: Method, use_cache: bool
-) -> Generator[Step, None, Weights]:
+def _learn_identity(backbone: Backbone, z0: Tensor, method: Method, use_cache: bool) -> Generator[Step, None, Weights]:
     assert method.lora is not None
     key = identity_key(backbone, z0, method.lora, method.seed)
     weights = cache.load("lora", key) if use_cache else None
@@ -109,9 +107,7 @@ def _learn_identity(
     return {name: value.to(backbone.device) for name, value in weights.items()}
 
 
-def _source_path(
-    backbone: Backbone, z0: Tensor, method: Method, use_cache: bool
-) -> Generator[Step, None, SourcePath]:
+def _source_path(backbone: Backbone, z0: Tensor, method: Method, use_cache: bool) -> Generator[Step, None, SourcePath]:
     lora = method.lora.model_dump() if method.lora else None
     timeline = method.timeline
     key = cache.content_key("path", backbone.fingerprint, z0, lora, method.seed if lora else None, timeline)
@@ -119,8 +115,9 @@ def _source_path(
     if stored is not None:
         return SourcePath(backbone, timeline, list(stored["latents"].to(backbone.device).split(1)))
     z = z0
-    for number, z in enumerate(ddim_invert(backbone, z0, timeline), start=1):
+    for number, noisier in enumerate(ddim_invert(backbone, z0, timeline), start=1):
         yield Inverted(number, len(timeline))
+        z = noisier
     path = SourcePath.denoise(backbone, z, timeline)
     if use_cache:
         cache.store("path", key, {"latents": torch.cat(path.latents)})
@@ -173,8 +170,7 @@ class _Edit:
             return
         if i != self.dragged_at:
             self._enter(i)
-        for _ in range(self.method.supervision_steps):
-            losses = self._supervise(i)
+        losses = [self._supervise(i) for _ in range(self.method.supervision_steps)][-1]
         moved = self._track(i)
         self.idle = 0 if moved else self.idle + 1
         self.drags_done += 1
@@ -251,7 +247,9 @@ class _Edit:
         after = self.path.timeline.after(t)
         return ddim_step(z, eps, self.backbone.alpha_bar(t), self.backbone.alpha_bar(after))
 
-    def _measure(self, kind: type[M_], i: int, losses: tuple[Tensor, Tensor] | None = None, **more: Any) -> M_:
+    def _measure(
+        self, kind: type[Measured], i: int, losses: tuple[Tensor, Tensor] | None = None, **more: Any
+    ) -> Measured:
         """Read everything off the device at once and make a step of it."""
         z = self.z.detach().clone()
         level = i + 1 if kind is Denoised else i  # index of the noise level that z is at

@@ -77,7 +77,9 @@ class Frame:
     @property
     def pixels_per_cell(self) -> tuple[float, float]:
         """Image pixels that one feature cell spans, in x and y."""
-        return tuple(pd / g * p / w for pd, g, p, w in zip(self.padded, self.grid, self.picture, self.working))  # type: ignore
+        return tuple(
+            pd / g * p / w for pd, g, p, w in zip(self.padded, self.grid, self.picture, self.working, strict=True)
+        )  # type: ignore
 
     def to_tensor(self, image: Image.Image) -> Tensor:
         """RGB picture → (1, 3, H, W) in [-1, 1], scaled and padded (edges repeated)."""
@@ -92,7 +94,11 @@ class Frame:
         x = x.detach().float().clamp(-1, 1).cpu()
         if self.official:
             width, height = self.picture
-            x = interpolate(x, (height, width), mode="bilinear", align_corners=False) if x.shape[2:] != (height, width) else x
+            x = (
+                interpolate(x, (height, width), mode="bilinear", align_corners=False)
+                if x.shape[2:] != (height, width)
+                else x
+            )
             return Image.fromarray(((x[0] / 2 + 0.5) * 255).permute(1, 2, 0).byte().numpy())  # truncated, quirk Q19
         x = x[..., : self.working[1], : self.working[0]]
         image = Image.fromarray(((x[0] / 2 + 0.5) * 255).round().permute(1, 2, 0).byte().numpy())

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from gooddrag.errors import BadInput, EditFailed
@@ -58,17 +59,13 @@ def _explained(error: OSError, path: Path) -> Exception:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):  # where the folder itself is missing or locked, there is nothing of ours in it
         path.unlink(missing_ok=True)
-    except OSError:  # the folder itself is missing or locked: there is nothing of ours in it
-        pass
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
     for path in [folder, *folder.parents]:
-        try:
+        with suppress(OSError):
             path.rmdir()
-        except OSError:
-            pass
         if path == top:
             return

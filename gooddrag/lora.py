@@ -6,7 +6,7 @@ by putting the original tensors back, so the model is left bit for bit as it was
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -29,7 +29,9 @@ def identity_key(backbone: Backbone, z0: Tensor, settings: LoraSettings, seed: i
     return cache.content_key("lora", backbone.fingerprint, z0, settings.model_dump(), seed)
 
 
-def train_identity(backbone: Backbone, z0: Tensor, settings: LoraSettings, seed: int = 0) -> Iterator[float | Weights]:
+def train_identity(
+    backbone: Backbone, z0: Tensor, settings: LoraSettings, seed: int = 0
+) -> Generator[float | Weights, None, None]:
     """Fine-tune on one latent z0 (1, C, h, w): yields the loss of each step, at last the adapter's weights.
 
     Each step asks for the model's own training loss at random timesteps on random square windows of the latent (the

@@ -24,10 +24,10 @@ class LoraSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(70, ge=1, le=10_000)
-    rank: int = Field(16, ge=1, le=256)
-    batch: int = Field(4, ge=1, le=64)
-    lr: float = Field(5e-4, gt=0, lt=1)
+    steps: int = Field(default=70, ge=1, le=10_000)
+    rank: int = Field(default=16, ge=1, le=256)
+    batch: int = Field(default=4, ge=1, le=64)
+    lr: float = Field(default=5e-4, gt=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,27 @@ class Method(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    steps: int = Field(50, ge=2, le=1000, description="DDIM steps of the full way from noise to picture (N)")
-    strength: float = Field(0.75, gt=0, le=1, description="share of that way the picture is taken back")
+    steps: int = Field(default=50, ge=2, le=1000, description="DDIM steps of the full way from noise to picture (N)")
+    strength: float = Field(default=0.75, gt=0, le=1, description="share of that way the picture is taken back")
     schedule: Literal["aldd", "drag_then_denoise"] = "aldd"
-    drags: int = Field(70, ge=0, le=10_000, description="drags in all (K)")
-    per_denoise: int = Field(10, ge=1, le=10_000, description="drags before each denoise step (B)")
+    drags: int = Field(default=70, ge=0, le=10_000, description="drags in all (K)")
+    per_denoise: int = Field(default=10, ge=1, le=10_000, description="drags before each denoise step (B)")
     supervision: Literal["ipms", "standard"] = "ipms"
-    supervision_steps: int = Field(3, ge=1, le=1000, description="gradient steps in a drag (J)")
-    latent_lr: float = Field(0.02, gt=0, le=1, description="learning rate of Adam on the latent (η)")
-    r1: int = Field(4, ge=0, le=64, description="radius of the supervised patch")
-    r2: int = Field(12, ge=1, le=128, description="radius of the tracking window")
-    beta: float = Field(4.0, gt=0, le=64, description="how far ahead the patch is pulled (β)")
-    mask_weight: float = Field(0.1, ge=0, le=1e6, description="weight of the mask term (λ)")
-    reach: float = Field(2.0, gt=0, le=64, description="a handle this near to its target has arrived")
-    patience: int | None = Field(None, ge=1, description="stop after so many drags in a row that moved no handle")
+    supervision_steps: int = Field(default=3, ge=1, le=1000, description="gradient steps in a drag (J)")
+    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent (η)")
+    r1: int = Field(default=4, ge=0, le=64, description="radius of the supervised patch")
+    r2: int = Field(default=12, ge=1, le=128, description="radius of the tracking window")
+    beta: float = Field(default=4.0, gt=0, le=64, description="how far ahead the patch is pulled (β)")
+    mask_weight: float = Field(default=0.1, ge=0, le=1e6, description="weight of the mask term (λ)")
+    reach: float = Field(default=2.0, gt=0, le=64, description="a handle this near to its target has arrived")
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after so many drags in a row that moved no handle"
+    )
     mutual_attention: Literal["after_drags", "always", "off"] = "after_drags"
-    keep_outside: bool = Field(False, description="paste the original back outside the mask at the end")
+    keep_outside: bool = Field(default=False, description="paste the original back outside the mask at the end")
     lora: LoraSettings | None = LoraSettings()
     compat: Literal["paper", "official"] = "paper"
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -121,17 +123,17 @@ class GoodDrag(Method):
 
 
 class DragDiffusion(Method):
-    """DragDiffusion (CVPR 2024): all drags at one timestep (t = 681), standard supervision, one gradient step a drag."""
+    """DragDiffusion (CVPR 2024): all drags at one timestep (681), standard supervision, one gradient step a drag."""
 
-    strength: float = Field(0.7, gt=0, le=1)
+    strength: float = Field(default=0.7, gt=0, le=1)
     schedule: Literal["aldd", "drag_then_denoise"] = "drag_then_denoise"
-    drags: int = Field(80, ge=0, le=10_000)
+    drags: int = Field(default=80, ge=0, le=10_000)
     supervision: Literal["ipms", "standard"] = "standard"
-    supervision_steps: int = Field(1, ge=1, le=1000)
-    latent_lr: float = Field(0.01, gt=0, le=1)
-    r1: int = Field(1, ge=0, le=64)
-    r2: int = Field(3, ge=1, le=128)
-    beta: float = Field(1.0, gt=0, le=64)
+    supervision_steps: int = Field(default=1, ge=1, le=1000)
+    latent_lr: float = Field(default=0.01, gt=0, le=1)
+    r1: int = Field(default=1, ge=0, le=64)
+    r2: int = Field(default=3, ge=1, le=128)
+    beta: float = Field(default=1.0, gt=0, le=64)
     mutual_attention: Literal["after_drags", "always", "off"] = "always"
     lora: LoraSettings | None = LoraSettings(steps=80)
 

@@ -96,16 +96,14 @@ class Recorder:
         if image is None:
             raise EditFailed("The edit ended before there was a picture: nothing has been dragged yet.")
         trace = Trace.from_rows(self.rows)
-        return Result(
-            image, trace, self.task, self.settings, self.reached, stopped_at is not None, tuple(self.frames)
-        )
+        return Result(image, trace, self.task, self.settings, self.reached, stopped_at is not None, tuple(self.frames))
 
 
 def animation(frames: Iterable[Image.Image], milliseconds: int = 120, least_side: int = 256) -> bytes:
     """Pictures → a looping GIF (small ones enlarged smoothly), resting on the first and the last frame."""
     pictures = list(frames)
     enlarge = max(1, -(-least_side // max(pictures[0].size)))
-    size = tuple(s * enlarge for s in pictures[0].size)
+    size = (pictures[0].width * enlarge, pictures[0].height * enlarge)
     shown = [p.resize(size, Image.Resampling.LANCZOS) if enlarge > 1 else p for p in pictures]
     times = [milliseconds] * len(shown)
     times[0] = times[-1] = 900

@@ -30,7 +30,9 @@ def read_settings(path: Path) -> StoredSettings:
             raise BadInput(f"'{path}' is too large for a settings file: it may have 1 MB at most.")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"The settings file '{path}' can't be read: check its name, and that it is a text file.") from error
+        raise BadInput(
+            f"The settings file '{path}' can't be read: check its name, and that it is a text file."
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -65,7 +67,7 @@ def parse_assignments(texts: list[str]) -> dict[str, Any]:
 
 
 def parse_drag(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """"12,30:20,30" → ((12, 30), (20, 30)), handle and target in image pixels."""
+    """ "12,30:20,30" → ((12, 30), (20, 30)), handle and target in image pixels."""
     try:
         handle, target = ([float(v) for v in point.split(",")] for point in text.split(":"))
         (x, y), (gx, gy) = handle, target
@@ -75,7 +77,7 @@ def parse_drag(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def parse_box(text: str, size: tuple[int, int]) -> np.ndarray:
-    """"left,top,right,bottom" in pixels, right and bottom included → mask (H, W) bool for a picture of `size`."""
+    """ "left,top,right,bottom" in pixels, right and bottom included → mask (H, W) bool for a picture of `size`."""
     try:
         left, top, right, bottom = (int(v) for v in text.split(","))
     except ValueError as error:
@@ -83,7 +85,7 @@ def parse_box(text: str, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     if not (0 <= left <= right < width and 0 <= top <= bottom < height):
         raise BadInput(
-            f"The box {text} does not lie inside the picture of {width}×{height} px: keep left ≤ right and top ≤ bottom."
+            f"The box {text} does not lie inside the picture of {width}×{height} px: left ≤ right, top ≤ bottom."
         )
     mask = np.zeros((height, width), bool)
     mask[top : bottom + 1, left : right + 1] = True

@@ -132,7 +132,8 @@ class DragTask:
         points = _read_points(folder / "points.json")
         mask = folder / "mask.png"
         name = folder.resolve().name
-        return cls(read_image(original), points[0::2], points[1::2], mask if mask.exists() else None, name)
+        image = read_image(original)
+        return cls(image, points[0::2], points[1::2], _as_mask(mask, image.size) if mask.exists() else None, name)
 
     def write(self, folder: Path | str) -> None:
         """Write original.png, points.json, mask.png (where there is a mask) and image_with_points.jpg (a drawing)."""

@@ -1,4 +1,4 @@
-"""What happened during an edit, as a table: one row per step and point. Plots and reports read this and nothing else."""
+"""What happened during an edit, as a table: one row per step and point. Plots and reports read nothing else."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_our_inversion_visits_diffusers_inverse_timesteps():
 class ConstantNoise:
     """A backbone whose noise prediction depends on the timestep only."""
 
-    late_self_attention: list = []
+    late_self_attention = ()
 
     def __init__(self, alphas):
         self.alphas = alphas

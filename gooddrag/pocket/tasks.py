@@ -114,9 +114,7 @@ def _known_task(
     kind: str, seed: int, before: Scene, after: Scene, handles: np.ndarray, targets: np.ndarray
 ) -> KnownTask:
     source, truth = to_image(render(before, SIDE).image), to_image(render(after, SIDE).image)
-    task = DragTask(
-        source, mask=changed_region(source, truth), handles=handles, targets=targets, name=f"{kind}-{seed}"
-    )
+    task = DragTask(source, mask=changed_region(source, truth), handles=handles, targets=targets, name=f"{kind}-{seed}")
     return KnownTask(task, truth, before, after, kind, seed)
 
 

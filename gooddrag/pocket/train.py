@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def build_unet(size: int, channels: int, widths: tuple[int, ...]) -> UNet2DCondi
     )
 
 
-def noise_schedule() -> DDPMScheduler:
+def noise_schedule() -> Any:
     """Stable Diffusion's noise schedule, with v-prediction."""
     return DDPMScheduler(
         num_train_timesteps=1000,
@@ -140,7 +141,7 @@ def learning_rate_at(step: int, settings: TrainSettings, adam_steps: int | None 
 
 
 def draw_batch(
-    pictures: np.ndarray, codec: PatchCodec, schedule: DDPMScheduler, step: int, settings: TrainSettings
+    pictures: np.ndarray, codec: PatchCodec, schedule: Any, step: int, settings: TrainSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy latents (B, C, h, w), timesteps (B,) and v-targets for one step; timesteps are stratified over 0..999."""
     chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
@@ -160,7 +161,7 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240.0) -> Iterator[Progress]:
+def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240.0) -> Generator[Progress, None, None]:
     """Train until `settings.pictures` have been seen, saving to `folder` every `save_every` seconds and at the end.
 
     Starts from `folder`'s checkpoint; where there is none, from the committed weights; else from scratch.
@@ -199,9 +200,7 @@ def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240
         save_checkpoint(folder, codec, model, average, optimiser, step, settings)
 
 
-def _starting_point(
-    folder: Path, settings: TrainSettings, pictures: np.ndarray
-) -> tuple[PatchCodec, PocketModel, int]:
+def _starting_point(folder: Path, settings: TrainSettings, pictures: np.ndarray) -> tuple[PatchCodec, PocketModel, int]:
     checkpoint = folder / "checkpoint.safetensors"
     if not checkpoint.exists() and (WEIGHTS / "training.json").exists():
         codec = PatchCodec.load(WEIGHTS / "codec.safetensors")

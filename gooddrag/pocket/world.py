@@ -115,9 +115,7 @@ def creature_parts(scene: Scene) -> list[Part]:
         frame = np.eye(3) if turn is None else turn
         axes = frame @ (np.eye(3) if spin is None else spin) @ np.diag(radii)
         at = neck + scene.scale * (frame @ (np.asarray(centre, float) - neck)) + root + [0.0, lift, 0.0]
-        parts.append(
-            Part(name, (scene.scale * axes).astype(np.float32), at.astype(np.float32), colour, gloss)
-        )
+        parts.append(Part(name, (scene.scale * axes).astype(np.float32), at.astype(np.float32), colour, gloss))
 
     def on_head(name, centre, radii, colour, gloss=0.12, spin=None):
         place(name, centre, radii, colour, gloss, head_turn, spin)
@@ -196,9 +194,7 @@ def render(scene: Scene, size: int = 64, supersample: int = 3) -> Picture:
             image[here] = _shade(part, rays[here], depth[here], to_light)
     middle = slice(supersample // 2, None, supersample)
     small = image.reshape(size, supersample, size, supersample, 3).mean((1, 3))
-    return Picture(
-        small.clip(0, 1), seen[middle, middle], depth[middle, middle], tuple(p.name for p in parts)
-    )
+    return Picture(small.clip(0, 1), seen[middle, middle], depth[middle, middle], tuple(p.name for p in parts))
 
 
 def landmarks(scene: Scene, size: int = 64) -> dict[str, tuple[float, float, bool]]:
@@ -228,8 +224,8 @@ def _rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     return tilt @ turn @ nod
 
 
-def _unit(v: Array) -> Array:
-    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+def _unit(v: NDArray[np.floating]) -> Array:
+    return (v / np.linalg.norm(v, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def _camera_frame() -> Array:
@@ -303,6 +299,6 @@ def _backdrop(scene: Scene, rays: Array) -> Array:
     away = ((reach[below] - 8) / 20).clip(0, 1)[:, None] ** 0.7
     spread = 1.05 * scene.scale * (1 + 0.35 * scene.y)
     offset = (point[:, [0, 2]] - [scene.x - 0.25 * np.sin(np.radians(scene.light)), 0.1]) / [spread, 0.75 * spread]
-    shadow = 0.45 * np.exp(-(offset**2).sum(1) ** 1.5) / (1 + 1.2 * max(scene.y, 0))
+    shadow = 0.45 * np.exp(-((offset**2).sum(1) ** 1.5)) / (1 + 1.2 * max(scene.y, 0))
     image[below] = (floor + (horizon - floor) * away) * (1 - shadow[:, None])
     return image.astype(np.float32)
