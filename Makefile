@@ -1,30 +1,31 @@
 # Each target makes .venv by itself the first time and is instant after that.
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# The first of these that is 3.11 or newer and can make environments; 3.11 leads because the pins are tested with it.
+PYTHONS ?= python3.11 python3.12 python3.13 python3 python
 CONSTRAINTS ?= constraints.txt
-# On Linux, PyPI's torch brings 2 GB of CUDA along. Without an NVIDIA GPU:
-#   make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# On Linux, PyPI's torch brings CUDA along. TORCH_INDEX names a second index to look on; see `make help`.
 TORCH_INDEX ?=
-PIP_FLAGS = --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c $(CONSTRAINTS)
+PIP_FLAGS = --quiet --disable-pip-version-check -c $(CONSTRAINTS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 BIN = .venv/bin
-# Python that is new enough: the first of these that works.
-PYTHONS = python3.11 python3.12 python3.13 python3 python
 
-.PHONY: help lab demo test lint format notebooks train-pocket clean
+.PHONY: help lab demo test lint format notebooks train-pocket pins clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "On Linux without an NVIDIA GPU, the first call may save a download of over 2 GB:"
+	@echo "  make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 
 lab: .venv/.installed ## open the first notebook in JupyterLab
-	$(BIN)/jupyter lab $$([ "$$(id -u)" = 0 ] && echo --allow-root) notebooks/00_first_drag.ipynb
+	$(BIN)/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) notebooks/00_first_drag.ipynb
 
 demo: .venv/.installed ## the same drag without a browser; results in runs/demo
 	$(BIN)/gooddrag edit gooddrag/pocket/examples/lift --out runs/demo --animate
 
-test: .venv/.installed ## run every test, notebooks included
+test: .venv/.installed ## run every test, notebooks included (choose some: PYTEST_ARGS="-k schedule")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: .venv/.installed ## formatting, style, types, import arrows
+lint: .venv/.installed ## check formatting, style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -40,17 +41,24 @@ notebooks: .venv/.installed ## run every notebook again and store its outputs
 train-pocket: .venv/.installed ## go on training the pocket engine (hours; stop and resume at will)
 	nice -n 19 $(BIN)/gooddrag train-pocket $(TRAIN_ARGS)
 
-clean: ## remove the environment and caches (results in runs/ stay)
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+pins: .venv/.installed ## write what .venv holds to constraints.txt (its first lines say how to renew it)
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip \
+	  --exclude setuptools --exclude wheel | sed 's/+.*//'; } > constraints.tmp && mv constraints.tmp constraints.txt
+	@touch .venv/.installed
+
+clean: ## remove the environment, caches and build leftovers (results in runs/ stay)
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# An environment whose making was cut short has no working pip, and is made again.
 .venv/.installed: pyproject.toml constraints.txt
-	@for python in $(PYTHONS); do \
-	  if "$$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    [ -x $(BIN)/python ] || "$$python" -m venv .venv || exit 1; break; \
-	  fi; \
-	done; \
-	[ -x $(BIN)/python ] || { echo "gooddrag needs Python 3.11 or newer with venv: install it (on Debian: apt install python3 python3-venv)."; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || for python in $(PYTHONS); do \
+	  "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  "$$python" -m venv .venv; break; \
+	done
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "gooddrag needs Python 3.11 or newer with venv: please install it (on Debian and Ubuntu: apt install python3-venv)."; \
+	  exit 1; }
 	@echo "Installing into .venv (a few minutes, once) …"
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[dev]'
 	@touch $@

@@ -10,7 +10,7 @@ from importlib import metadata
 import torch
 
 from gooddrag.cache import cache_folder
-from gooddrag.pocket import TASKS, WEIGHTS
+from gooddrag.pocket import EXAMPLES, WEIGHTS
 
 PACKAGES = ("torch", "diffusers", "peft", "transformers", "safetensors", "jupyterlab", "ipywidgets", "matplotlib")
 
@@ -33,7 +33,7 @@ def examine() -> list[Finding]:
         Finding("device", _device()),
         Finding("threads", f"{torch.get_num_threads()} for computing"),
         _weights(),
-        Finding("shipped tasks", f"{len(list(TASKS.glob('*/points.json')))}", any(TASKS.glob("*/points.json"))),
+        Finding("shipped tasks", f"{len(list(EXAMPLES.glob('*/points.json')))}", any(EXAMPLES.glob("*/points.json"))),
         _cache(),
         _disk(),
     ]

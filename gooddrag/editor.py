@@ -131,15 +131,14 @@ class _Edit:
         self.backbone, self.method, self.frame, self.path = backbone, method, frame, path
         self.timesteps = path.timeline.timesteps
         self.targets = task.targets
-        device = backbone.device
-        p0, g = frame.to_cells(task.handles).to(device), frame.to_cells(task.targets).to(device)
+        p0, g = (frame.to_cells(points).to(path.latents[0]) for points in (task.handles, task.targets))
         self.points = Points(p0, p0, g, frame.grid, method.reach)
         self.M = _latent_mask(task, frame, path.latents[0], method)  # None: everything may change
         self.original, self.mask = task.image, task.mask
         self.z = path.latents[0].clone()
         self.seen: Look | None = None  # what the U-Net says of z as it is now, where that is known
         self.stale: Look | None = None  # what it said before the last gradient step
-        self.drift = torch.zeros(len(p0), device=device)
+        self.drift = torch.zeros(len(p0)).to(p0)
         self.drags_done = self.idle = 0  # idle: drags in a row that moved no handle
         self.dragged_at = -1
         self.over = False

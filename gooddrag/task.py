@@ -6,13 +6,14 @@ No tensors here: everything is in image pixels, points as (x, y) with pixel cent
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from gooddrag.errors import BadInput
 from gooddrag.files import write_whole
@@ -20,7 +21,8 @@ from gooddrag.images import check_size, from_array, read_image, to_rgb
 
 MOST_PAIRS = 100
 LARGEST_JSON = 1_000_000  # bytes
-IMAGE_NAMES = tuple(f"original.{ending}" for ending in ("jpg", "jpeg", "png", "webp"))
+IMAGE_NAMES = tuple(f"original.{ending}" for ending in ("png", "jpg", "jpeg", "webp"))  # write's own first
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError)  # what Pillow's decoders raise
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 
 
@@ -35,7 +37,8 @@ class DragTask:
     handles, targets
         (n, 2) image pixels as (x, y): where each drag starts and where it is to go.
     mask
-        (H, W), True where the picture may change; None: everywhere. Paths and pictures are read (white may change).
+        (H, W), True where the picture may change; None: everywhere. Paths and pictures are read (white may change), of
+        several channels the first. Where 0 and 1 are all there is, 1 may change; else what is above 127.
     name, prompt
         What to call it; a text that describes the picture (the paper uses none).
 
@@ -118,25 +121,35 @@ class DragTask:
     def read(cls, folder: Path | str) -> DragTask:
         """Read a Drag100-style folder: original.jpg (or .png, …), points.json, and mask.png if there is one.
 
-        points.json is {"points": [[x, y], …]}, handle and target in turn, in pixels of the upright picture (EXIF
-        rotation applied).
+        Of several originals the .png is taken, which is what `write` makes. points.json is {"points": [[x, y], …]},
+        handle and target in turn, in pixels of the upright picture (EXIF rotation applied).
         """
         folder = Path(folder)
-        if not folder.exists():
+        if not os.path.exists(folder):
             raise BadInput(f"There is no task folder '{folder}': check the path.")
         if not folder.is_dir():
             raise BadInput(f"'{folder}' is a file, not a task folder: name the folder that holds points.json.")
         original = next((folder / n for n in IMAGE_NAMES if (folder / n).is_file()), None)
         if original is None:
             raise BadInput(f"The task folder '{folder}' has no original.jpg or original.png: put the picture there.")
-        points = _read_points(folder / "points.json")
-        mask = folder / "mask.png"
-        name = folder.resolve().name
-        image = read_image(original)
-        return cls(image, points[0::2], points[1::2], _as_mask(mask, image.size) if mask.exists() else None, name)
+        image, points = read_image(original), _read_points(folder / "points.json")
+        mask = _as_mask(folder / "mask.png", image.size) if os.path.lexists(folder / "mask.png") else None
+        try:
+            return cls(image, points[0::2], points[1::2], mask, folder.resolve().name)
+        except BadInput as error:
+            why = str(error)
+            raise BadInput(f"'{folder / 'points.json'}' can't be used: {why[0].lower()}{why[1:]}") from error
 
     def write(self, folder: Path | str) -> None:
-        """Write original.png, points.json, mask.png (where there is a mask) and image_with_points.jpg (a drawing)."""
+        """Write original.png, points.json, mask.png (where there is a mask) and image_with_points.jpg (a drawing).
+
+        A mask.png that is there already is removed when the task has no mask, so that `read` gives the same task.
+
+        Raises
+        ------
+        BadInput, EditFailed
+            When the folder can't be written; when the disk is full.
+        """
         folder = Path(folder)
         pairs = np.stack([self.handles, self.targets], 1).reshape(-1, 2)
         text = json.dumps({"points": [[int(v) if v == int(v) else float(v) for v in point] for point in pairs]})
@@ -152,10 +165,14 @@ class DragTask:
     def draw(self, scale: float | None = None) -> Image.Image:
         """The picture with numbered arrows (full dot: handle, ring: target), what is kept slightly veiled.
 
-        `scale` enlarges smoothly first; None enlarges small pictures to about 512 px.
+        `scale` enlarges smoothly first; None brings the longer side to between 512 and 4096 px.
         """
-        scale = scale or max(1.0, 512 / max(self.size))
-        size = (round(self.size[0] * scale), round(self.size[1] * scale))
+        longest = max(self.size)
+        if scale is None:
+            scale = float(np.clip(1.0, 512 / longest, 4096 / longest))
+        if not 0 < scale < float("inf"):
+            raise BadInput(f"The scale is {scale}: give a positive number, such as 1.")
+        size = (max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale)))
         picture = self.image.resize(size, Image.Resampling.LANCZOS)
         if self.mask is not None:
             veil = Image.blend(picture, Image.new("RGB", size, (128, 128, 128)), 0.55)
@@ -172,12 +189,19 @@ class DragTask:
 def _arrow(canvas: ImageDraw.ImageDraw, p: Any, g: Any, unit: float, label: str) -> None:
     for colour, width in (("white", 2.0), (BLUE, 1.1)):
         canvas.line([p, g], fill=colour, width=max(1, round(unit * width)))
-    for (x, y), colour, fill in ((p, "white", BLUE), (g, ORANGE, None)):
-        r = 2.2 * unit
-        canvas.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=colour, width=max(1, round(0.7 * unit)))
+    for (x, y), colour, fill, r, width in (
+        (p, "white", BLUE, 2.2, 0.7),
+        (g, "white", None, 2.7, 1.7),
+        (g, ORANGE, None, 2.2, 0.8),
+    ):
+        box = [x - r * unit, y - r * unit, x + r * unit, y + r * unit]
+        canvas.ellipse(box, fill=fill, outline=colour, width=max(1, round(width * unit)))
     font = ImageFont.load_default(size=max(10.0, 5 * unit))
-    at = (p[0] + 2.6 * unit, p[1] - 7 * unit)
-    canvas.text(at, label, fill="white", stroke_fill="black", stroke_width=max(1, round(unit / 3)), font=font)
+    x, y, stroke = p[0] + 2.6 * unit, p[1] - 7 * unit, max(1, round(unit / 3))
+    left, top, right, bottom = canvas.textbbox((x, y), label, font=font, stroke_width=stroke)
+    width, height = canvas.im.size
+    at = (x - max(0, right - width) - min(0, left), y - max(0, bottom - height) - min(0, top))
+    canvas.text(at, label, fill="white", stroke_fill="black", stroke_width=stroke, font=font)
 
 
 def _as_image(image: Any) -> Image.Image:
@@ -188,7 +212,10 @@ def _as_image(image: Any) -> Image.Image:
     if not isinstance(image, Image.Image):
         raise BadInput(f"The picture is a {type(image).__name__}: give a PIL image, an array or a path.")
     check_size(image.size)
-    return to_rgb(image).copy()
+    try:
+        return to_rgb(image).copy()
+    except UNREADABLE as error:
+        raise BadInput("The picture can't be decoded: save it again as PNG or JPEG, then open that.") from error
 
 
 def _as_points(points: Any, kind: str) -> np.ndarray:
@@ -197,11 +224,12 @@ def _as_points(points: Any, kind: str) -> np.ndarray:
         points = list(points)
     try:
         array = np.array(points)
-    except (TypeError, ValueError) as error:
+        truths = isinstance(points, list) and any(isinstance(v, bool | np.bool_) for p in points for v in p)
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"The {kind}s are not {wanted}.") from error
     if array.size == 0:
         return np.zeros((0, 2))
-    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iuf":
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iuf" or truths:
         raise BadInput(f"The {kind}s are not {wanted}.")
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
@@ -221,23 +249,36 @@ def _check_inside(points: np.ndarray, kind: str, size: tuple[int, int]) -> None:
 
 def _as_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
     name = f"'{mask}'" if isinstance(mask, str | Path) else "The mask"
-    if isinstance(mask, str | Path):
-        mask = read_image(mask)
-    if isinstance(mask, Image.Image):
-        mask = np.asarray(mask if mask.mode == "1" else mask.convert("L"))
-        editable = mask > (0 if mask.dtype == bool else 127)
-    else:
-        mask = np.asarray(mask)
-        mask = mask[..., 0] if mask.ndim == 3 else mask
-        if mask.dtype.kind not in "biuf" or not np.isfinite(mask.astype(float)).all():
-            raise BadInput("The mask holds something else than finite numbers: use True where the picture may change.")
-        editable = mask > (0 if mask.max(initial=0) <= 1 else 127)
-    if editable.shape != (size[1], size[0]):
-        got = "×".join(str(s) for s in reversed(editable.shape))
-        raise BadInput(f"{name} has {got} px but the picture {size[0]}×{size[1]}: make them the same size.")
+    values = _mask_values(mask)
+    if values.shape != (size[1], size[0]):
+        got = f"{values.shape[1]}×{values.shape[0]} px" if values.ndim == 2 else f"the shape {values.shape}"
+        raise BadInput(f"{name} has {got} but the picture {size[0]}×{size[1]} px: make them the same size.")
+    editable = values > (0 if values.max() <= 1 else 127)
     if not editable.any():
         raise BadInput(f"{name} is empty, so nothing may change: paint what may change white, or leave the mask out.")
-    return editable.copy()
+    return editable
+
+
+def _mask_values(mask: Any) -> np.ndarray:
+    """Any mask → its numbers, (H, W) where it is a sound one; what is transparent counts as black."""
+    if isinstance(mask, str | Path):
+        read_image(mask)  # says what is wrong with the file; its white background would make transparent parts editable
+        with Image.open(mask) as picture:
+            return _mask_values(ImageOps.exif_transpose(picture))
+    if isinstance(mask, Image.Image):
+        try:
+            if mask.has_transparency_data and not mask.mode.startswith(("I", "F")):
+                mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask.convert("RGBA"))
+            return np.asarray(to_rgb(mask))[..., 0]
+        except UNREADABLE as error:
+            raise BadInput("The mask can't be decoded: save it again as PNG, then open that.") from error
+    try:
+        values = np.asarray(mask)
+    except ValueError:  # rows of different lengths
+        values = np.array(None)
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise BadInput("The mask is not an array of finite numbers: use True where the picture may change.")
+    return values[..., 0] if values.ndim == 3 and values.shape[2] else values
 
 
 def _read_points(path: Path) -> np.ndarray:
@@ -248,7 +289,7 @@ def _read_points(path: Path) -> np.ndarray:
     if path.stat().st_size > LARGEST_JSON:
         raise BadInput(f"'{path}' is larger than 1 MB: {wanted}.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"'{path}' is not valid JSON: {wanted}.") from error
     points = content.get("points") if isinstance(content, dict) else None

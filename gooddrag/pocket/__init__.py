@@ -3,4 +3,4 @@
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
-TASKS = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).parent / "examples"

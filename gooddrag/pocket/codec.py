@@ -39,7 +39,9 @@ class PatchCodec:
     def encode(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W) in [-1, 1] → latent (B, C, H/f, W/f)."""
         offset = conv2d(self.mean[None], self.basis)
-        return (conv2d(image, self.basis, stride=self.patch) - offset) / self.scale.view(1, -1, 1, 1)
+        return (conv2d(image.to(self.basis.dtype), self.basis, stride=self.patch) - offset) / self.scale.view(
+            1, -1, 1, 1
+        )
 
     def decode(self, z: Tensor) -> Tensor:
         """Latent (B, C, h, w) → image (B, 3, h·f, w·f), about [-1, 1] but not clamped."""

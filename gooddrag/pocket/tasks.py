@@ -37,9 +37,11 @@ def _either(rng: np.random.Generator, low: float, high: float) -> float:
     return _between(rng, low, high) * float(rng.choice([-1, 1]))
 
 
+WHOLE = ("nose", "belly", "left foot", "right foot")
+
 KINDS: dict[str, Kind] = {
-    "lift": Kind(lambda s, r: s.changed(y=s.y + _between(r, 0.28, 0.45)), ("nose", "belly")),
-    "shift": Kind(lambda s, r: s.changed(x=s.x + _either(r, 0.35, 0.6)), ("nose", "belly")),
+    "lift": Kind(lambda s, r: s.changed(y=s.y + _between(r, 0.28, 0.45)), WHOLE),
+    "shift": Kind(lambda s, r: s.changed(x=s.x + _either(r, 0.35, 0.6)), WHOLE),
     "turn-head": Kind(lambda s, r: s.changed(yaw=s.yaw + _either(r, 18, 30)), ("nose", "left eye", "right eye")),
     "tilt-head": Kind(lambda s, r: s.changed(roll=s.roll + _either(r, 14, 24)), ("left eye", "right eye", "nose")),
     "open-mouth": Kind(lambda s, r: s.changed(mouth=s.mouth + _between(r, 0.6, 0.9)), ("chin",)),
