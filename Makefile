@@ -7,6 +7,8 @@ CONSTRAINTS ?= constraints.txt
 TORCH_INDEX ?=
 PIP_FLAGS = --quiet --disable-pip-version-check -c $(CONSTRAINTS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 BIN = .venv/bin
+# Threads that wait asleep: spinning ones make small networks up to a hundred times slower when the machine is busy.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help lab demo test lint format notebooks train-pocket pins clean
 
@@ -50,11 +52,11 @@ clean: ## remove the environment, caches and build leftovers (results in runs/ s
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment whose making was cut short has no working pip, and is made again.
+# An environment whose making was cut short has no pip and gets one; one whose Python is gone is made anew.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || for python in $(PYTHONS); do \
 	  "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-	  "$$python" -m venv .venv; break; \
+	  "$$python" -m venv $$($(BIN)/python -c '' 2>/dev/null || echo --clear) .venv; break; \
 	done
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	  echo "gooddrag needs Python 3.11 or newer with venv: please install it (on Debian and Ubuntu: apt install python3-venv)."; \

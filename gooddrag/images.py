@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 from typing import IO
 
@@ -26,18 +28,21 @@ def read_image(source: Path | str | IO[bytes]) -> Image.Image:
     """
     name = str(source) if isinstance(source, str | Path) else "the picture"
     if isinstance(source, str | Path):
-        if Path(source).is_dir():
+        if os.path.isdir(source):
             raise BadInput(f"'{name}' is a folder, not a picture: name the picture file itself.")
-        if not Path(source).exists():
+        if not os.path.exists(source):
             raise BadInput(f"There is no picture '{name}': check the path.")
     try:
-        with Image.open(source) as picture:
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(source) as picture,
+        ):
             check_size(picture.size, name)
             upright = ImageOps.exif_transpose(picture)
             return to_rgb(upright)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadInput(f"'{name}' is far too large: scale it to {MOST_PIXELS // 10**6} megapixels at most.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"'{name}' is not a picture, or a damaged one: save it again as PNG or JPEG.") from error
@@ -61,7 +66,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     """Any mode → 8-bit RGB, alpha on white, wide greys scaled (not clipped) to 8 bit."""
     if picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture, np.float64)
-        top = 65535.0 if picture.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
+        brightest = values.max(initial=0)
+        top = 65535.0 if picture.mode.startswith("I;16") or brightest > 255 else 255.0 if brightest > 1 else 1.0
         picture = Image.fromarray(np.round(values.clip(0, top) / top * 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
@@ -81,5 +87,5 @@ def from_array(array: np.ndarray) -> Image.Image:
         raise BadInput("The picture array holds NaN or infinite values: mend them first.")
     if array.min() < 0 or array.max() > 1:
         low, high = array.min(), array.max()
-        raise BadInput(f"A float picture array must lie in 0..1, not {low:.3g}..{high:.3g}: divide by 255?")
+        raise BadInput(f"A float picture array must lie in 0..1, not {low:.3g}..{high:.3g}: divide by 255.")
     return Image.fromarray(np.round(array * 255).astype(np.uint8))

@@ -122,7 +122,7 @@ def test_every_public_name_can_be_had(name):
 
 
 def test_imports_go_one_way():
-    """The contracts stand in pyproject.toml: the library knows neither figures nor widgets, figures know only traces."""
+    """The arrows stand in pyproject.toml: the library knows neither figures nor widgets, figures know only traces."""
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -180,7 +180,6 @@ def test_points_and_mask_can_be_exchanged():
     assert (free.name, free.prompt) == ("n", "p")
 
 
-IMAGES_PY = "gooddrag/images.py ends this message with a question mark"
 BAD_TASKS: dict[str, dict[str, Any]] = {
     "no points": {"handles": [], "targets": []},
     "no points at all": {"handles": None, "targets": None},
@@ -228,7 +227,6 @@ def test_a_task_of_parts_that_do_not_fit_is_refused(fault: str):
     assert_refused(lambda: DragTask(**parts))
 
 
-@pytest.mark.xfail(strict=True, reason=IMAGES_PY)
 def test_floats_outside_0_to_1_are_refused():
     assert_refused(lambda: DragTask(noise().astype(float), **PAIR))
 

@@ -274,18 +274,3 @@ def export(folder: Path, settings: TrainSettings, weights: Path = WEIGHTS) -> di
     facts = {"step": step, "pictures": step * settings.batch, "settings": asdict(settings)}
     (weights / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     return facts
-
-
-def held_out_loss(folder: Path, settings: TrainSettings, model: PocketModel, codec: PatchCodec) -> dict[str, float]:
-    """v-loss on pictures never trained on, per band of a hundred timesteps, with fixed noise."""
-    pictures = render_world(folder, settings, start=HELD_OUT, count=256)
-    z0, schedule = codec.encode(to_tensor(pictures)), noise_schedule()
-    chance = torch.Generator().manual_seed(1)
-    losses = {}
-    with torch.no_grad():
-        for band in range(10):
-            t = torch.randint(band * 100, band * 100 + 100, (len(z0),), generator=chance)
-            noise = torch.randn(z0.shape, generator=chance)
-            v = model(schedule.add_noise(z0, noise, t), t)
-            losses[f"{band * 100}-{band * 100 + 99}"] = mse_loss(v, schedule.get_velocity(z0, noise, t)).item()
-    return losses

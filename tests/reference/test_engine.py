@@ -15,7 +15,7 @@ from tests.reference.literal import LiteralSettings, literal_edit
 
 
 def tiny64(**how):
-    """Double precision: Adam divides by the gradient's size, and would make rounding errors of single precision large."""
+    """Double precision, since Adam makes rounding errors large where a gradient is almost zero."""
     return make_tiny_backbone(dtype=torch.float64, **how)
 
 
