@@ -87,12 +87,20 @@ def literally(backbone: Backbone, task: DragTask, method: GoodDrag) -> torch.Ten
     settings = LiteralSettings(
         steps=method.steps, strength=method.strength, t2=-(-method.drags // method.per_denoise),
         per_denoise=method.per_denoise, J=method.supervision_steps, r1=method.r1, r2=method.r2, beta=method.beta,
-        lr=method.latent_lr, lam=method.mask_weight, reach=method.reach, prediction=backbone.prediction,
+        lr=method.latent_lr, lam=method.mask_weight, reach=method.reach,
     )  # fmt: skip
     backbone.unet.requires_grad_(True)
     try:
         result = literal_edit(
-            backbone.unet, backbone.context, backbone.alphas, z0, handles, targets, M, settings
+            backbone.unet,
+            backbone.context,
+            backbone.alphas,
+            z0,
+            handles,
+            targets,
+            M,
+            settings,
+            prediction_type=backbone.prediction,
         )
     finally:
         backbone.unet.requires_grad_(False)

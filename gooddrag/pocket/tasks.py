@@ -37,7 +37,7 @@ def _either(rng: np.random.Generator, low: float, high: float) -> float:
     return _between(rng, low, high) * float(rng.choice([-1, 1]))
 
 
-WHOLE = ("nose", "belly", "left foot", "right foot")
+WHOLE = ("nose", "left eye", "right eye", "belly", "left foot", "right foot")
 
 KINDS: dict[str, Kind] = {
     "lift": Kind(lambda s, r: s.changed(y=s.y + _between(r, 0.28, 0.45)), WHOLE),

@@ -48,9 +48,12 @@ def both_ways(task, backbone, supervision="ipms", schedule="aldd", compat="paper
     handles, targets = (frame.to_cells(p).flip(1).to(z0) for p in (task.handles, task.targets))
     settings = LiteralSettings(
         steps=20, strength=0.75, r1=3, r2=4, beta=3.0, lam=lam, t2=drags // per_denoise, per_denoise=per_denoise,
-        supervision=supervision, compat=compat, prediction=backbone.prediction,
+        supervision=supervision, compat=compat,
     )  # fmt: skip
-    literal = literal_edit(backbone.unet, backbone.context, backbone.alphas, z0, handles, targets, m, settings)
+    literal = literal_edit(
+        backbone.unet, backbone.context, backbone.alphas, z0, handles, targets, m, settings,
+        prediction_type=backbone.prediction,
+    )  # fmt: skip
     return ours, literal, frame
 
 
