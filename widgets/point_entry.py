@@ -33,7 +33,7 @@ class PointEntry(ipw.VBox):
         self._stop = False
         self._running: asyncio.Task[None] | None = None
         self.rows = ipw.VBox()
-        self.before, self.after = (ipw.Image(format="png", width=SIDE, height=SIDE) for _ in range(2))
+        self.before, self.after = (ipw.Image(format="png", width=SIDE) for _ in range(2))
         self.note = ipw.Label()
         self.bar = ipw.IntProgress(layout=ipw.Layout(width="220px"))
         buttons = {"Drag": self._on_drag, "Stop": self.stop, "Add point": self.add, "Undo point": self.undo}
@@ -141,9 +141,9 @@ def _titled(title: str, picture: ipw.Image) -> ipw.VBox:
 
 
 def _png(image: Image.Image) -> bytes:
-    """Picture → PNG bytes, small ones enlarged smoothly to twice the screen size."""
-    enlarge = max(1, -(-2 * SIDE // max(image.size)))
-    shown = image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.LANCZOS)
+    """Picture → PNG bytes at twice the size on screen, smooth."""
+    scale = 2 * SIDE / max(image.size)
+    shown = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     shown.save(out, "PNG")
     return out.getvalue()

@@ -158,7 +158,7 @@ def draw_batch(
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """(N, H, W, 3) uint8 → (N, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240.0) -> Generator[Progress, None, None]:
@@ -229,7 +229,7 @@ def _load_optimiser(folder: Path, average: dict[str, Tensor], optimiser: torch.o
         return 0
     for index, p in enumerate(optimiser.param_groups[0]["params"]):
         optimiser.state[p] = {
-            "step": state["adam_steps"].float(),
+            "step": state["adam_steps"].float().clone(),  # one for each: Adam counts them up in place
             "exp_avg": state[f"first.{index}"],
             "exp_avg_sq": state[f"second.{index}"],
         }

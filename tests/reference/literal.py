@@ -423,8 +423,9 @@ def run_mutually(
 
 
 def gradient_step(L: Tensor, adam: torch.optim.Adam, loss: Tensor) -> None:
-    """Change L by one step of Adam. Only L's gradient is asked for: those of the weights would go unused (Q11)."""
-    (L.grad,) = torch.autograd.grad(loss, [L])
+    """Change L by one step of Adam; where the weights are not frozen, they collect gradients nobody uses (Q11)."""
+    adam.zero_grad()
+    loss.backward()
     adam.step()
 
 

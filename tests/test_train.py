@@ -1,0 +1,68 @@
+"""Training: the same seed the same losses, a kill loses nothing, and exported weights make an engine."""
+
+from contextlib import closing
+from itertools import islice
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gooddrag.backbone import load_pocket
+from gooddrag.pocket import train
+from gooddrag.pocket.train import TrainSettings, export, iter_training, learning_rate_at
+
+SMALL = TrainSettings(size=32, world=16, channels=4, widths=(8, 16, 16, 16), batch=4, warmup=2, hold=10)
+
+
+@pytest.fixture(autouse=True)
+def _from_scratch(monkeypatch, tmp_path):
+    """No committed weights to start from, and rendering in this process."""
+    monkeypatch.setattr(train, "WEIGHTS", tmp_path / "none")
+
+
+def run(folder, steps, settings=SMALL):
+    with closing(iter_training(folder, settings)) as progress:
+        return [p.loss for p in islice(progress, steps)]
+
+
+def test_the_same_seed_gives_the_same_losses(tmp_path):
+    assert run(tmp_path / "a", 6) == run(tmp_path / "b", 6)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    whole = run(tmp_path / "a", 8)
+    halves = run(tmp_path / "b", 5) + run(tmp_path / "b", 3)
+    assert halves == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    run(tmp_path, 2)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    def die(tensors, path, *rest):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "save_file", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, 2)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_exported_weights_make_an_engine_and_training_goes_on_from_them(tmp_path, monkeypatch):
+    run(tmp_path / "a", 3)
+    facts = export(tmp_path / "a", SMALL, tmp_path / "weights")
+    assert facts["pictures"] == 12
+    backbone = load_pocket(tmp_path / "weights")
+    assert backbone.predict(torch.randn(1, 4, 8, 8), 401).eps.shape == (1, 4, 8, 8)
+    monkeypatch.setattr(train, "WEIGHTS", tmp_path / "weights")
+    run(tmp_path / "b", 1)
+    assert int(load_file(tmp_path / "b" / "checkpoint.safetensors")["step"]) == 4
+
+
+def test_the_learning_rate_warms_up_holds_falls_and_cools_down():
+    rates = [learning_rate_at(step, TrainSettings()) for step in (0, 499, 2999, 12_000)]
+    assert rates[0] < rates[1] == rates[2] == TrainSettings().learning_rate
+    assert rates[3] == pytest.approx(rates[2] / 2)
+    cooling = TrainSettings(pictures=32_000, cooldown=16_000)
+    assert learning_rate_at(750, cooling) == pytest.approx(learning_rate_at(499, cooling) / 2)
