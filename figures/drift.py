@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
-
-from figures.style import described, house_style, lines
+from figures.style import LessonFigure, house_style, lines, new_figure
 from gooddrag.trace import Trace
 
 
-def drift_curve(traces: Trace | Mapping[str, Trace]) -> Figure:
+def drift_curve(traces: Trace | Mapping[str, Trace]) -> LessonFigure:
     """Distance to the target (image px) and feature drift over the drags, mean over the points; one line a trace."""
     named = {"": traces} if isinstance(traces, Trace) else dict(traces)
     with house_style():
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        figure = new_figure(9, 3.4)
         left, right = figure.subplots(1, 2)
         for (name, trace), look in zip(named.items(), lines(), strict=False):
             rows = trace.table[trace.table["phase"] != "denoise"].groupby("drag")[["distance", "drift"]].mean()
@@ -25,7 +23,7 @@ def drift_curve(traces: Trace | Mapping[str, Trace]) -> Figure:
         if len(named) > 1:
             left.legend()
     ends = "; ".join(_end(name, trace) for name, trace in named.items())
-    return described(figure, f"Two curves over the drags: distance to the target and feature drift. {ends}")
+    return figure.described(f"Two curves over the drags: distance to the target and feature drift. {ends}")
 
 
 def _end(name: str, trace: Trace) -> str:

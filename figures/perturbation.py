@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
-
-from figures.style import described, house_style, lines
+from figures.style import LessonFigure, house_style, lines, new_figure
 from gooddrag.trace import Trace
 
 
-def perturbation_curve(traces: Trace | Mapping[str, Trace]) -> Figure:
+def perturbation_curve(traces: Trace | Mapping[str, Trace]) -> LessonFigure:
     """RMS of edit minus source inside the mask over all steps; dots mark drags, so plain line pieces are denoising."""
     named = {"": traces} if isinstance(traces, Trace) else dict(traces)
     with house_style():
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        figure = new_figure(9, 3.4)
         axes = figure.subplots()
         for (name, trace), look in zip(named.items(), lines(), strict=False):
             rows = trace.table[trace.table["point"] == 0].reset_index(drop=True)
@@ -32,4 +30,4 @@ def perturbation_curve(traces: Trace | Mapping[str, Trace]) -> Figure:
             axes.plot(drags.index, drags["perturbation_inside"], ".", color=look["color"], markersize=6)
         axes.set(xlabel="step (dots: drags, between them: denoise steps)", ylabel="edit − source (RMS)", ylim=(0, None))
         axes.legend()
-    return described(figure, "Perturbation of the latent over all steps of the edit: it grows while dragging.")
+    return figure.described("Perturbation of the latent over all steps of the edit: it grows while dragging.")

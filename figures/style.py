@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -37,12 +38,23 @@ def lines() -> Iterator[dict[str, Any]]:
     return ({"color": c, "linestyle": d} for c, d in zip(cycle(COLOURS), cycle(DASHES), strict=False))
 
 
-def described(figure: Figure, text: str) -> Figure:
-    """Attach a text for those who can't see the figure; `alt_text` reads it back."""
-    figure.set_label(text)
-    return figure
+class LessonFigure(Figure):
+    """A figure that shows itself in a notebook, without pyplot, and brings its description along."""
+
+    alt_text = ""
+
+    def described(self, text: str) -> LessonFigure:
+        """Attach a text for those who can't see the figure."""
+        self.alt_text = text
+        return self
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        out = io.BytesIO()
+        with house_style():
+            self.savefig(out, format="png")
+        return {"image/png": out.getvalue(), "text/plain": self.alt_text}, {"image/png": {"alt": self.alt_text}}
 
 
-def alt_text(figure: Figure) -> str:
-    """The description that belongs to a figure."""
-    return str(figure.get_label())
+def new_figure(width: float, height: float) -> LessonFigure:
+    """An empty figure, sizes in inches; fill it inside `house_style`."""
+    return LessonFigure(figsize=(width, height), layout="constrained")

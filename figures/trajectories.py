@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
-from figures.style import COLOURS, described, house_style
+from figures.style import COLOURS, LessonFigure, house_style, new_figure
 from gooddrag.trace import Trace
 
 
-def trajectories(image: Image.Image, trace: Trace) -> Figure:
+def trajectories(image: Image.Image, trace: Trace) -> LessonFigure:
     """The tracked way of each handle (line) from its start (dot) towards its target (ring), on a picture."""
     with house_style():
-        figure = Figure(figsize=(4.6, 4.6 * image.height / image.width), layout="constrained")
+        figure = new_figure(4.6, 4.6 * image.height / image.width)
         axes = figure.subplots()
         axes.imshow(np.asarray(image), interpolation="bicubic")
         axes.set_axis_off()
@@ -27,4 +26,4 @@ def trajectories(image: Image.Image, trace: Trace) -> Figure:
             ring = {"markerfacecolor": "none", "markeredgewidth": 2.5, "markersize": 13}
             axes.plot(goal["target_x"], goal["target_y"], "o", markeredgecolor=colour, **ring)
     count = trace.table["point"].nunique()
-    return described(figure, f"The picture with the tracked way of {count} handle(s): dots are starts, rings targets.")
+    return figure.described(f"The picture with the tracked way of {count} handle(s): dots are starts, rings targets.")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import figures
-from figures.style import alt_text
 from gooddrag.editor import edit
 
 
@@ -51,4 +50,10 @@ def test_every_figure_has_an_alt_text(result, task):
         figures.trajectories(result.image, result.trace),
         figures.before_after({"a": task.image}),
     ]
-    assert all(len(alt_text(figure)) > 20 for figure in made)
+    assert all(len(figure.alt_text) > 20 for figure in made)
+
+
+def test_a_figure_shows_itself_in_a_notebook_with_its_alt_text(task):
+    data, more = figures.before_after({"a": task.image})._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert data["text/plain"] == more["image/png"]["alt"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 from contextlib import closing
+from typing import Any
 
 import ipywidgets as ipw
 from PIL import Image
@@ -49,6 +51,12 @@ class PointEntry(ipw.VBox):
             ]
         )
         self.reset()
+
+    def _repr_mimebundle_(self, **how: Any) -> dict[str, Any]:
+        """Where no kernel runs (a stored notebook), a picture of the task stands for the widget."""
+        data = dict(super()._repr_mimebundle_(**how) or {})
+        still = base64.b64encode(self.before.value).decode()
+        return data | {"image/png": still, "text/plain": f"PointEntry with {len(self.rows.children)} drag(s)"}
 
     @property
     def task(self) -> DragTask:
