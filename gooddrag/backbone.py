@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -228,6 +229,8 @@ def _load_pipeline(name: str, dtype: torch.dtype) -> DiffusionPipeline:
             "and text_encoder/, or 'pocket' for the built-in engine."
         )
     source = str(folder) if looks_local else ALIASES.get(name, name)
+    level = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)  # failures are told in our own sentence
     try:
         return DiffusionPipeline.from_pretrained(
             source,
@@ -245,6 +248,8 @@ def _load_pipeline(name: str, dtype: torch.dtype) -> DiffusionPipeline:
             "folder instead, or use 'pocket'"
         )
         raise BadInput(f"The backbone '{name}' could not be loaded ({reason[:160]}): {advice}.") from error
+    finally:
+        diffusers_logging.set_verbosity(level)
 
 
 def _is_xl(folder: Path) -> bool:

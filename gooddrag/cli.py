@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gooddrag.backbone import Backbone
     from gooddrag.methods import Method
     from gooddrag.result import Result
+    from gooddrag.steps import Step
     from gooddrag.task import DragTask
 
 app = typer.Typer(
@@ -115,27 +116,24 @@ def _watched_edit(engine: Backbone, task: DragTask, method: Method, frames: int,
     """Run the stream of steps under a progress bar; the first Ctrl-C ends the dragging and keeps what there is."""
     from gooddrag.editor import iter_edit
     from gooddrag.result import Recorder
-    from gooddrag.steps import Denoised, Dragged, Inverted, Learned, Measured
+    from gooddrag.steps import Measured
 
     recorder = Recorder(task, method, engine, frames)
-    columns = ("[bold]{task.fields[phase]:<24}", BarColumn(), "{task.fields[detail]:<34}", TimeRemainingColumn())
-    bar = Progress(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=console)
+    columns = (
+        TextColumn("[bold]{task.fields[phase]:<20}"),
+        BarColumn(bar_width=18),
+        TextColumn("{task.fields[detail]:<26}"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with bar, _stop_request() as stop, closing(iter_edit(engine, task, method, use_cache=use_cache)) as stream:
-        line = bar.add_task("", total=1, phase="starting", detail="")
+        line, last = bar.add_task("", total=1, phase="starting", detail=""), ""
         for step in stream:
-            match step:
-                case Learned():
-                    detail = f"loss {step.loss:.3f}"
-                    bar.update(line, phase="learning the picture", total=step.of, completed=step.step, detail=detail)
-                case Inverted():
-                    bar.update(line, phase="back into noise", total=step.of, completed=step.step, detail="")
-                case Dragged():
-                    near = ", ".join(f"{d:.1f}" for d in step.distances[:4])
-                    phase, detail = f"drag {step.drag} of {step.of}", f"to the targets: {near} px"
-                    bar.update(line, phase=phase, total=step.of, completed=step.drag, detail=detail)
-                case Denoised() if step.drag == method.drags or step.at % 5 == 0:
-                    phase = "denoising"
-                    bar.update(line, phase=phase, total=step.of, completed=step.at + 1, detail=f"t = {step.t}")
+            kind, phase, detail, done, of = _progress(step)
+            bar.update(line, phase=phase, detail=detail, completed=done, total=of)
+            if kind != last and not console.is_terminal:
+                console.print(f"{kind} …")
+            last = kind
             recorder.see(step)
             if stop and isinstance(step, Measured):
                 console.print("Stopping: finishing the picture from here …")
@@ -143,6 +141,23 @@ def _watched_edit(engine: Backbone, task: DragTask, method: Method, frames: int,
             if stop:
                 raise KeyboardInterrupt
     return recorder.result()
+
+
+def _progress(step: Step) -> tuple[str, str, str, int, int]:
+    """What a step shows: kind of work, phase and detail for the bar, how much of it is done, and of how much."""
+    from gooddrag.steps import Denoised, Dragged, Inverted, Learned
+
+    match step:
+        case Learned():
+            return "learning the picture", "learning the picture", f"loss {step.loss:.3f}", step.step, step.of
+        case Inverted():
+            return "back into noise", "back into noise", "", step.step, step.of
+        case Dragged():
+            farthest = f"{step.distances.max():.1f} px to go"
+            return "dragging and denoising", f"drag {step.drag} of {step.of}", farthest, step.drag, step.of
+        case Denoised():
+            return "dragging and denoising", "denoising", f"timestep {step.t}", step.at + 1, step.of
+    return "dragging and denoising", "", "", 1, 1
 
 
 @contextmanager

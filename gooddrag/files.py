@@ -34,7 +34,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that files can be put into `folder`, making it where it is missing; a folder made in vain is removed.
+    """Make sure that files can be put into `folder`; what had to be made to find out is removed again.
 
     Raises
     ------
@@ -47,9 +47,10 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        raise _explained(error, folder) from error
+    finally:
         if made is not None:
             _remove_empty(folder, made)
-        raise _explained(error, folder) from error
 
 
 def _explained(error: OSError, path: Path) -> Exception:
