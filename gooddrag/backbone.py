@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gooddrag.attention import self_attention_layers
-from gooddrag.errors import BadInput
+from gooddrag.errors import BadInput, is_out_of_memory
 from gooddrag.pocket import WEIGHTS as POCKET_WEIGHTS
 from gooddrag.pocket.codec import PatchCodec
 
@@ -184,8 +186,10 @@ def load_backbone(
     Raises
     ------
     BadInput
-        When there are no such weights; the message says what to download and where to put it.
+        When there are no such weights (the message says what to download and where to put it), or no such device.
     """
+    if device:
+        _check_device(device)
     device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     if str(name) == "pocket":
         return load_pocket(POCKET_WEIGHTS, device)
@@ -193,31 +197,44 @@ def load_backbone(
     return _from_pipeline(str(name), _load_pipeline(str(name), dtype), prompt, device)
 
 
+def _check_device(device: str) -> None:
+    try:
+        float(torch.zeros(1, device=device))  # 'meta' makes tensors too, but none that holds numbers
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise BadInput(
+            f"The device '{device}' can't be used on this machine: choose cpu, or leave it out for the best there is."
+        ) from error
+
+
 def load_pocket(folder: Path = POCKET_WEIGHTS, device: str = "cpu") -> Backbone:
     """The pocket engine from its weights folder (an ordinary diffusers U-Net, a patch codec, a constant context)."""
-    missing = [n for n in ("unet", "codec.safetensors", "context.safetensors") if not (folder / n).exists()]
+    missing = [
+        n for n in ("unet", "scheduler", "codec.safetensors", "context.safetensors") if not (folder / n).exists()
+    ]
     if missing:
         raise BadInput(
             f"The pocket weights in '{folder}' are incomplete ({missing[0]} is missing): restore them with "
             "`git checkout gooddrag/pocket/weights`, or train them with `make train-pocket`."
         )
-    unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", local_files_only=True, torch_dtype=torch.float32, use_safetensors=True
-    )
-    codec = PatchCodec.load(folder / "codec.safetensors").to(device)
-    scheduler: Any = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    return Backbone(
-        name="pocket",
-        unet=unet.to(device=device, memory_format=torch.channels_last),  # type: ignore[arg-type]
-        codec=codec,
-        context=load_file(folder / "context.safetensors")["context"].float().to(device),
-        alphas=tuple(scheduler.alphas_cumprod.double().tolist()),
-        prediction=scheduler.config["prediction_type"],
-        latent_scale=codec.patch,
-        image_multiple=codec.patch,
-        working_side=unet.config["sample_size"] * codec.patch,
-        knows="the clay creatures of its own little world",
-    )
+    restore = "restore them with `git checkout gooddrag/pocket/weights`"
+    with _told_in_one_sentence(f"The pocket weights in '{folder}' are damaged", restore):
+        unet = UNet2DConditionModel.from_pretrained(
+            folder / "unet", local_files_only=True, torch_dtype=torch.float32, use_safetensors=True
+        )
+        codec = PatchCodec.load(folder / "codec.safetensors").to(device)
+        scheduler: Any = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        return Backbone(
+            name="pocket",
+            unet=unet.to(device=device, memory_format=torch.channels_last),  # type: ignore[arg-type]
+            codec=codec,
+            context=load_file(folder / "context.safetensors")["context"].float().to(device),
+            alphas=tuple(scheduler.alphas_cumprod.double().tolist()),
+            prediction=scheduler.config["prediction_type"],
+            latent_scale=codec.patch,
+            image_multiple=codec.patch,
+            working_side=unet.config["sample_size"] * codec.patch,
+            knows="the clay creatures of its own little world",
+        )
 
 
 def _load_pipeline(name: str, dtype: torch.dtype) -> DiffusionPipeline:
@@ -229,9 +246,13 @@ def _load_pipeline(name: str, dtype: torch.dtype) -> DiffusionPipeline:
             "and text_encoder/, or 'pocket' for the built-in engine."
         )
     source = str(folder) if looks_local else ALIASES.get(name, name)
-    level = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)  # failures are told in our own sentence
-    try:
+    advice = (
+        "check that each part holds .safetensors weights (pickled .bin weights are never loaded)"
+        if looks_local
+        else f"download '{source}' with its safetensors weights on a machine with internet access and give that "
+        "folder instead, or use 'pocket'"
+    )
+    with _told_in_one_sentence(f"The backbone '{name}' could not be loaded", advice):
         return DiffusionPipeline.from_pretrained(
             source,
             torch_dtype=dtype,
@@ -239,17 +260,27 @@ def _load_pipeline(name: str, dtype: torch.dtype) -> DiffusionPipeline:
             local_files_only=looks_local,
             **({} if _is_xl(folder) else {"safety_checker": None}),
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        advice = (
-            "check that each part holds .safetensors weights (pickled .bin weights are never loaded)"
-            if looks_local
-            else f"download '{source}' with its safetensors weights on a machine with internet access and give that "
-            "folder instead, or use 'pocket'"
-        )
-        raise BadInput(f"The backbone '{name}' could not be loaded ({reason[:160]}): {advice}.") from error
+
+
+@contextmanager
+def _told_in_one_sentence(what: str, advice: str) -> Iterator[None]:
+    """Whatever other libraries raise and print over weights that they can't load becomes a `BadInput`."""
+    level = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise BadInput(f"{what} ({_reason(error)}): {advice}.") from error
     finally:
         diffusers_logging.set_verbosity(level)
+
+
+def _reason(error: Exception) -> str:
+    """The first clause of somebody else's message, fit to stand in our sentence."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return re.split(r"\.\s| \(", first)[0].rstrip(".:")[:160] or type(error).__name__
 
 
 def _is_xl(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from gooddrag.files import write_whole
 def cache_folder() -> Path:
     """$GOODDRAG_CACHE, else the user's cache folder."""
     base = os.environ.get("GOODDRAG_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gooddrag"
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gooddrag"
 
 
 def content_key(*parts: object) -> str:

@@ -1,4 +1,4 @@
-"""What `gooddrag doctor` looks at: is everything here that an edit needs?"""
+"""What `gooddrag doctor` looks at: is everything here that an edit needs? It works where packages are missing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shutil
 from dataclasses import dataclass
 from importlib import metadata
 
-import torch
-
-from gooddrag.cache import cache_folder
+from gooddrag.errors import BadInput, EditFailed
+from gooddrag.files import check_writable
 from gooddrag.pocket import EXAMPLES, WEIGHTS
 
 PACKAGES = ("torch", "diffusers", "peft", "transformers", "safetensors", "jupyterlab", "ipywidgets", "matplotlib")
+UNLOADABLE = (ImportError, OSError, RuntimeError)  # what importing a package raises that is missing or broken
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything that the report shows, in its order."""
+    tasks = len(list(EXAMPLES.glob("*/points.json")))
     return [
         Finding("gooddrag", _version("gooddrag") or "not installed", _version("gooddrag") is not None),
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *(_package(name) for name in PACKAGES),
-        Finding("device", _device()),
-        Finding("threads", f"{torch.get_num_threads()} for computing"),
+        *_machine(),
         _weights(),
-        Finding("shipped tasks", f"{len(list(EXAMPLES.glob('*/points.json')))}", any(EXAMPLES.glob("*/points.json"))),
+        Finding("shipped tasks", f"{tasks}" if tasks else "none: git checkout gooddrag/pocket/examples", tasks > 0),
         _cache(),
         _disk(),
     ]
@@ -51,26 +51,51 @@ def _package(name: str) -> Finding:
     return Finding(name, version or "not installed: run `make lab` or pip install -e .", version is not None)
 
 
-def _device() -> str:
+def _machine() -> list[Finding]:
+    try:
+        import torch
+    except UNLOADABLE as error:
+        return [Finding("device", f"unknown, as torch can't be loaded ({_first_line(error)})", ok=False)]
+    device = "cpu (pocket needs no more)"
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GB"
-    return "mps: Apple GPU" if torch.backends.mps.is_available() else "cpu (pocket needs no more)"
+        device = f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GB"
+    elif torch.backends.mps.is_available():
+        device = "mps: Apple GPU"
+    return [Finding("device", device), Finding("threads", f"{torch.get_num_threads()} for computing")]
 
 
 def _weights() -> Finding:
+    """Can the pocket engine be loaded?"""
+    try:
+        from gooddrag.backbone import load_pocket
+    except UNLOADABLE as error:
+        return Finding("pocket weights", f"unknown, as packages are missing ({_first_line(error)})", ok=False)
+    try:
+        load_pocket(WEIGHTS)
+    except BadInput as error:
+        return Finding("pocket weights", str(error), ok=False)
     files = list(WEIGHTS.rglob("*.safetensors"))
-    size = sum(p.stat().st_size for p in files) / 2**20
-    complete = len(files) >= 3
-    found = f"{size:.0f} MB in {len(files)} files" if complete else "incomplete: git checkout gooddrag/pocket/weights"
-    return Finding("pocket weights", found, complete)
+    return Finding("pocket weights", f"{sum(p.stat().st_size for p in files) / 2**20:.0f} MB in {len(files)} files")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _cache() -> Finding:
+    """How much is kept for later edits, and can it be?"""
+    try:
+        from gooddrag.cache import cache_folder
+    except UNLOADABLE:
+        return Finding("cache", "unknown, as torch or safetensors is missing", ok=False)
     folder = cache_folder()
-    files = list(folder.glob("*.safetensors")) if folder.is_dir() else []
-    size = sum(p.stat().st_size for p in files) / 2**20
-    return Finding("cache", f"{len(files)} files, {size:.0f} MB in {folder}")
+    try:
+        check_writable(folder)
+    except (BadInput, EditFailed) as error:
+        return Finding("cache", f"{error} Until then, every edit starts from scratch.", ok=False)
+    sizes = [p.stat().st_size for p in folder.glob("*.safetensors")]
+    return Finding("cache", f"{len(sizes)} files, {sum(sizes) / 2**20:.0f} MB in {folder}")
 
 
 def _disk() -> Finding:

@@ -7,3 +7,9 @@ class BadInput(ValueError):
 
 class EditFailed(RuntimeError):
     """The input was fine, but the work could not be finished. The command line exits with 1."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch has no one class for this: CUDA, Apple's GPU and the CPU each say it in their own words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

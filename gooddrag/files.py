@@ -1,12 +1,13 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, one by one or several together."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gooddrag.errors import BadInput, EditFailed
@@ -33,6 +34,57 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         _remove(part)
 
 
+@contextmanager
+def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder to write into; at the end all its files move into `folder`, `last` after the others.
+
+    `optional` names files of an earlier time that go where they were not written again. At any failure, an interrupt
+    included, `folder` is as it was before.
+
+    Raises
+    ------
+    BadInput, EditFailed
+        As `write_whole`.
+    """
+    made = _first_missing(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder, ignore_cleanup_errors=True) as new:
+            yield Path(new)
+            _exchange(Path(new), folder, Path(last), map(Path, optional))
+    except (OSError, BadInput, EditFailed) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise _explained(cause, folder) from cause  # named as the user did, not as the folder of the parts
+    finally:
+        if made is not None:
+            _remove_empty(folder, made)
+
+
+def _exchange(new: Path, folder: Path, last: Path, optional: Iterable[Path]) -> None:
+    """Set the old files aside and let the new ones in; when that fails, put everything back."""
+    names = sorted((p.relative_to(new) for p in new.rglob("*") if p.is_file()), key=lambda name: name == last)
+    old_names = [*reversed(names), *optional]  # `last` goes first: without it, nobody takes a mixture for a whole
+    old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder))
+    try:
+        _move(old_names, folder, old)
+        _move(names, new, folder)
+    except BaseException:
+        _move([name for name in names if not (new / name).exists()], folder, new)
+        _move(reversed(old_names), old, folder)
+        shutil.rmtree(old, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _move(names: Iterable[Path], source: Path, target: Path) -> None:
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source / name, target / name)
+
+
 def check_writable(folder: Path) -> None:
     """Make sure that files can be put into `folder`; what had to be made to find out is removed again.
 
@@ -41,7 +93,7 @@ def check_writable(folder: Path) -> None:
     BadInput, EditFailed
         As `write_whole`.
     """
-    made = next((p for p in [*reversed(folder.parents), folder] if not p.exists()), None)
+    made = _first_missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -57,6 +109,10 @@ def _explained(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EditFailed(f"The disk is full, so '{path}' was not written: free some space, then run this again.")
     return BadInput(f"'{path}' can't be written ({error.strerror or 'no access'}): choose another folder.")
+
+
+def _first_missing(folder: Path) -> Path | None:
+    return next((p for p in [*reversed(folder.parents), folder] if not os.path.exists(p)), None)
 
 
 def _remove(path: Path) -> None:

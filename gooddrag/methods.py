@@ -77,7 +77,7 @@ class Method(BaseModel):
     compat: Literal["paper", "official"] = "paper"
     seed: int = Field(default=0, ge=0, lt=2**31)
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, /, **settings: Any) -> None:
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -105,7 +105,7 @@ class Method(BaseModel):
     def quirks(self) -> Quirks:
         return OFFICIAL if self.compat == "official" else PAPER
 
-    def with_settings(self, **changes: Any) -> Self:
+    def with_settings(self, /, **changes: Any) -> Self:
         """The same method with some fields changed, validated again. Nested fields: `lora={"steps": 20}`."""
         settings = self.model_dump()
         for name, value in changes.items():
@@ -154,7 +154,7 @@ POCKET: dict[str, Any] = {
 METHODS: dict[str, Callable[..., Method]] = {"gooddrag": GoodDrag, "dragdiffusion": DragDiffusion}
 
 
-def method_for(name: str, backbone: str = "pocket", **changes: Any) -> Method:
+def method_for(name: str, backbone: str = "pocket", /, **changes: Any) -> Method:
     """A method by name ("gooddrag", "dragdiffusion") with the settings that suit a backbone, some of them changed."""
     if name not in METHODS:
         raise BadInput(f"There is no method '{name}': choose one of {', '.join(METHODS)}.")

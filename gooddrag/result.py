@@ -13,7 +13,7 @@ from PIL import Image
 
 import gooddrag
 from gooddrag.errors import EditFailed
-from gooddrag.files import check_writable, write_whole
+from gooddrag.files import written_together
 from gooddrag.steps import Dragged, Finished, Step
 from gooddrag.task import DragTask
 from gooddrag.trace import Trace
@@ -48,17 +48,18 @@ class Result:
     def save(self, folder: Path | str) -> Path:
         """Write edited.png, trace.parquet, settings.json, task/ and, where frames were kept, animation.gif.
 
-        Each file is written whole or not at all; settings.json comes last, so a folder that has it is complete.
+        All of it is written or nothing is, and then an earlier result in that folder stays as it was. settings.json
+        comes last, so a folder that has it is complete.
         """
         folder = Path(folder)
-        check_writable(folder)
-        write_whole(folder / "edited.png", lambda part: self.image.save(part, "PNG"))
-        self.trace.save(folder / "trace.parquet")
-        self.task.write(folder / "task")
-        if self.frames:
-            write_whole(folder / "animation.gif", lambda part: part.write_bytes(animation(self.frames)))
-        text = json.dumps(self.settings | {"reached": self.reached, "stopped": self.stopped}, indent=2) + "\n"
-        write_whole(folder / "settings.json", lambda part: part.write_text(text))
+        with written_together(folder, last="settings.json", optional=("animation.gif", "task/mask.png")) as place:
+            self.image.save(place / "edited.png")
+            self.trace.save(place / "trace.parquet")
+            self.task.write(place / "task")
+            if self.frames:
+                (place / "animation.gif").write_bytes(animation(self.frames))
+            text = json.dumps(self.settings | {"reached": self.reached, "stopped": self.stopped}, indent=2) + "\n"
+            (place / "settings.json").write_text(text)
         return folder
 
 
@@ -72,6 +73,7 @@ class Recorder:
             "method": method.name.lower(),
             "settings": method.model_dump(mode="json"),
             "backbone": backbone.name,
+            "prompt": task.prompt,
             "fingerprint": backbone.fingerprint,
         }
         self.every = max(1, -(-method.drags // frames)) if frames else 0

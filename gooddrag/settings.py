@@ -1,8 +1,11 @@
-"""Reading what people type: settings files, `name=value`, points and boxes. Every mistake gets one sentence."""
+"""Reading what people type: orders, settings files, `name=value`, points and boxes. Every mistake gets one sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,11 @@ import numpy as np
 import yaml
 
 from gooddrag.errors import BadInput
+from gooddrag.task import DragTask
 
 LARGEST_FILE = 1_000_000  # bytes
+RESULT_TEXTS = ("method", "backbone", "prompt", "fingerprint")  # beside the settings in a result's settings.json
+RESULT_KEYS = {*RESULT_TEXTS, "settings", "gooddrag", "reached", "stopped"}
 
 
 @dataclass(frozen=True)
@@ -21,39 +27,148 @@ class StoredSettings:
     settings: dict[str, Any] = field(default_factory=dict)
     method: str | None = None
     backbone: str | None = None
+    prompt: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an edit is to do, as far as that is known without the engine. `changes` come on top of `settings`."""
+
+    task: DragTask
+    method: str
+    backbone: str
+    settings: dict[str, Any]
+    changes: dict[str, Any]
+    folder: Path  # where the result goes when nobody says otherwise
+    fingerprint: str | None = None  # of the weights that a replayed result was made with
+
+
+def read_order(
+    task: Path | None = None,
+    *,
+    replay: Path | None = None,
+    settings: Path | None = None,
+    assignments: Sequence[str] = (),
+    method: str | None = None,
+    backbone: str | None = None,
+    prompt: str = "",
+) -> Order:
+    """Read everything that was typed or named.
+
+    A settings file tells method and settings, a result to `replay` its task, backbone and prompt too.
+    """
+    if replay is not None:
+        if not (replay / "settings.json").is_file():
+            raise BadInput(f"'{replay}' is no result folder (it has no settings.json): name one that an edit has left.")
+        task, settings = task or replay / "task", settings or replay / "settings.json"
+    if task is None:
+        raise BadInput("No task was given: name a task folder, or a result folder with --replay.")
+    drag_task = DragTask.read(task)
+    stored = read_settings(settings) if settings is not None else StoredSettings()
+    if method and stored.method and method != stored.method:
+        raise BadInput(
+            f"--method {method} contradicts '{settings}', which is for {stored.method}: leave one of them out."
+        )
+    again = stored if replay is not None else StoredSettings()
+    return Order(
+        task=replace(drag_task, prompt=prompt or again.prompt or drag_task.prompt),
+        method=method or stored.method or "gooddrag",
+        backbone=backbone or again.backbone or "pocket",
+        settings=stored.settings,
+        changes=parse_assignments(assignments),
+        folder=Path("runs") / (f"{replay.resolve().name}-again" if replay else drag_task.name),
+        fingerprint=again.fingerprint,
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the words and numbers of YAML 1.2: `off` is a word, 010 and 1e-3 are numbers.
+
+    Tags are refused, as numbers and words need none, and aliases: a few lines of them can stand for more data than any
+    memory holds.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem="an alias or a tag", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+for _tag, _words, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),  # 010 counts as a float: PyYAML would read it as octal
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_words})\Z"), _first)
+
+
+def _parsed(text: str) -> Any:
+    """JSON or YAML → values. Raises YAMLError, ValueError or RecursionError."""
+    try:
+        return json.loads(text)  # PyYAML would tear characters beyond U+FFFF apart
+    except json.JSONDecodeError:
+        return yaml.load(text, _Loader)
 
 
 def read_settings(path: Path) -> StoredSettings:
     """Read JSON or YAML: either the settings themselves, or the settings.json that a result folder holds."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise BadInput(f"'{path}' is too large for a settings file: it may have 1 MB at most.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:  # never more than this, as a pipe or a device doesn't tell its size
+            data = file.read(LARGEST_FILE + 1)
+        text = data[:LARGEST_FILE].decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"The settings file '{path}' can't be read: check its name, and that it is a text file."
         ) from error
-    except yaml.YAMLError as error:
+    if len(data) > LARGEST_FILE:
+        raise BadInput(f"'{path}' is too large for a settings file: it may have 1 MB at most.")
+    try:
+        content = _parsed(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise BadInput(f"The settings file '{path}' is neither JSON nor YAML: there is a mistake{where}.") from error
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+    return _stored(content, path)
+
+
+def _stored(content: Any, path: Path) -> StoredSettings:
+    settings = content["settings"] if isinstance(content, dict) and "settings" in content else content
+    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in [*content, *settings]):
         raise BadInput(f"The settings file '{path}' holds no settings: write lines such as 'per_denoise: 5'.")
-    if isinstance(content.get("settings"), dict):
-        return StoredSettings(content["settings"], content.get("method"), content.get("backbone"))
-    return StoredSettings(content)
+    if settings is content:
+        return StoredSettings(settings)
+    strange = sorted(content.keys() - RESULT_KEYS)
+    if strange:
+        raise BadInput(
+            f"The settings file '{path}' has '{strange[0]}' beside its 'settings': leave it out, or put it there."
+        )
+    texts = {name: content.get(name) for name in RESULT_TEXTS}
+    for name, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise BadInput(f"In the settings file '{path}' the {name} is {str(value)[:60]}: give a word in its place.")
+    return StoredSettings(settings, **texts)
 
 
-def parse_assignments(texts: list[str]) -> dict[str, Any]:
+def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
     """["per_denoise=5", "lora.steps=20"] → {"per_denoise": 5, "lora": {"steps": 20}}; values are YAML scalars."""
     settings: dict[str, Any] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
+        name, _, value = text.partition("=")
+        if not value.strip() or not name.strip():
             raise BadInput(f"'--set {text}' has no name and value: write it as --set per_denoise=5.")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed = _parsed(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise BadInput(f"The value in '--set {text}' can't be read: give a number, a word or null.") from error
         outer, _, inner = name.strip().partition(".")
         if inner:

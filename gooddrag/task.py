@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from gooddrag.errors import BadInput
-from gooddrag.files import write_whole
+from gooddrag.files import written_together
 from gooddrag.images import check_size, from_array, read_image, to_rgb
 
 MOST_PAIRS = 100
@@ -153,14 +153,12 @@ class DragTask:
         folder = Path(folder)
         pairs = np.stack([self.handles, self.targets], 1).reshape(-1, 2)
         text = json.dumps({"points": [[int(v) if v == int(v) else float(v) for v in point] for point in pairs]})
-        write_whole(folder / "original.png", lambda part: self.image.save(part, "PNG"))
-        if self.mask is not None:
-            picture = Image.fromarray(self.mask.astype(np.uint8) * 255)
-            write_whole(folder / "mask.png", lambda part: picture.save(part, "PNG"))
-        else:
-            (folder / "mask.png").unlink(missing_ok=True)
-        write_whole(folder / "image_with_points.jpg", lambda part: self.draw().save(part, "JPEG", quality=92))
-        write_whole(folder / "points.json", lambda part: part.write_text(text + "\n", encoding="utf-8"))
+        with written_together(folder, last="points.json", optional=("mask.png",)) as place:
+            self.image.save(place / "original.png")
+            if self.mask is not None:
+                Image.fromarray(self.mask.astype(np.uint8) * 255).save(place / "mask.png")
+            self.draw().save(place / "image_with_points.jpg", quality=92)
+            (place / "points.json").write_text(text + "\n", encoding="utf-8")
 
     def draw(self, scale: float | None = None) -> Image.Image:
         """The picture with numbered arrows (full dot: handle, ring: target), what is kept slightly veiled.
