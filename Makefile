@@ -10,7 +10,7 @@ BIN = .venv/bin
 # Threads that wait asleep: spinning ones make small networks up to a hundred times slower when the machine is busy.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help lab demo test lint format notebooks train-pocket pins clean
+.PHONY: help lab demo test lint format notebooks train-pocket pocket-report pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ notebooks: .venv/.installed ## run every notebook again and store its outputs
 
 train-pocket: .venv/.installed ## go on training the pocket engine (hours; stop and resume at will)
 	nice -n 19 $(BIN)/gooddrag train-pocket $(TRAIN_ARGS)
+
+pocket-report: .venv/.installed ## measure all methods on fresh pocket tasks (hours; resumes where it was)
+	$(BIN)/python -m gooddrag.bench.pocket_report $(REPORT_ARGS)
 
 pins: .venv/.installed ## write what .venv holds to constraints.txt (its first lines say how to renew it)
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip \

@@ -183,7 +183,7 @@ def test_the_fingerprint_depends_on_the_weights(tiny):
 def test_pockets_codec_keeps_pictures_and_latents(pocket):
     from gooddrag.pocket.tasks import make_task
 
-    image = make_task("lift", 3).task.image
+    image = make_task("move", 3).task.image
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     z = pocket.encode(x)
     assert 10 * torch.log10(4 / (pocket.decode(z) - x).square().mean()) > 28  # dB

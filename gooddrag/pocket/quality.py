@@ -17,8 +17,9 @@ from gooddrag.backbone import Backbone, load_backbone
 from gooddrag.diffusion import SourcePath, Timeline, ddim_invert, ddim_step
 from gooddrag.editor import edit
 from gooddrag.methods import GoodDrag
+from gooddrag.metrics.ground_truth import psnr
 from gooddrag.pocket.tasks import KnownTask, make_task, to_image
-from gooddrag.pocket.train import HELD_OUT, noise_schedule, scene_number
+from gooddrag.pocket.train import HELD_OUT, TrainSettings, noise_schedule, render_world, scene_number
 from gooddrag.pocket.world import render, sample_scene
 
 FRESH_SEEDS = range(100, 104)  # tasks that no setting was chosen on
@@ -43,12 +44,6 @@ def held_out_loss(backbone: Backbone, images: Tensor) -> dict[str, float]:
     return losses
 
 
-def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB of pictures (H, W, 3) in 0..255, over all pixels or those of a mask (H, W)."""
-    square = (a.astype(float) - b.astype(float)) ** 2
-    return float(10 * np.log10(255**2 / (square if where is None else square[where]).mean()))
-
-
 @torch.no_grad()
 def round_trips(backbone: Backbone, images: Tensor, timeline: Timeline) -> tuple[float, float]:
     """Mean PSNR in dB of codec alone, and of inversion and denoising back (38 of 50 steps, no LoRA)."""
@@ -58,6 +53,36 @@ def round_trips(backbone: Backbone, images: Tensor, timeline: Timeline) -> tuple
     error = [((backbone.decode(z).clamp(-1, 1) - images) / 2).square().mean((1, 2, 3)) for z in (z0, back)]
     codec, trip = (float((-10 * e.log10()).mean()) for e in error)
     return codec, trip
+
+
+@torch.no_grad()
+def perturbation_left(backbone: Backbone, images: Tensor, timeline: Timeline, size: float = 0.3) -> dict[int, float]:
+    """How much of a known perturbation of z_t is left in the clean latent, per timestep: the power of the prior.
+
+    A random perturbation of RMS `size` is added at one timestep, then all is denoised. 1 means that it arrives in full,
+    0 that it was taken for noise and removed. AlDD lives on this curve: drags perturb, denoising heals.
+    """
+    *_, inverted = ddim_invert(backbone, backbone.encode(images), timeline)
+    path = SourcePath.denoise(backbone, inverted, timeline)
+    chance, left = torch.Generator().manual_seed(3), {}
+    for i in range(0, len(timeline), 6):
+        z = path.latents[i] + size * torch.randn(inverted.shape, generator=chance)
+        for t in timeline.timesteps[i:]:
+            z = ddim_step(z, backbone.predict(z, t).eps, backbone.alpha_bar(t), backbone.alpha_bar(timeline.after(t)))
+        left[timeline.timesteps[i]] = float((z - path.latents[-1]).square().mean().sqrt() / size)
+    return left
+
+
+def nearest(pictures: np.ndarray, others: np.ndarray, chunk: int = 2000) -> np.ndarray:
+    """RMS distance in grey levels from each picture (N, H, W, 3) to the nearest of `others`, mirrored or not (N,)."""
+    x = torch.from_numpy(pictures.reshape(len(pictures), -1).astype(np.float32))
+    best = torch.full((len(x),), torch.inf)
+    for start in range(0, len(others), chunk):
+        part = others[start : start + chunk]
+        for view in (part, part[:, :, ::-1]):
+            y = torch.from_numpy(view.reshape(len(view), -1).astype(np.float32))
+            best = torch.minimum(best, torch.cdist(x, y).min(1).values)
+    return (best / x.shape[1] ** 0.5).numpy()
 
 
 @torch.no_grad()
@@ -104,7 +129,10 @@ def main() -> None:
     """Print the numbers as JSON and write the sheets."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, default=Path("runs/quality"))
-    arguments.add_argument("--kinds", default="lift,shift")
+    arguments.add_argument("--kinds", default="move,turn-head")
+    arguments.add_argument(
+        "--world", type=Path, help="folder of the rendered training pictures (runs/pocket), to look for memorised ones"
+    )
     chosen = arguments.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     backbone = load_backbone("pocket")
@@ -113,12 +141,23 @@ def main() -> None:
     losses = held_out_loss(backbone, images)
     drawn = samples(backbone)
     sheet([drawn[k : k + 8] for k in range(0, 24, 8)]).save(chosen.out / "samples.png")
+    if chosen.world:
+        world = render_world(chosen.world, TrainSettings())
+        fresh = (held_out_pictures(len(drawn)).permute(0, 2, 3, 1).numpy() / 2 + 0.5) * 255
+        memory = {
+            "samples": float(np.median(nearest(np.stack([np.asarray(p) for p in drawn]), world))),
+            "held-out pictures": float(np.median(nearest(fresh, world))),
+        }
+    else:
+        memory = {}
     drags = [drag_report(backbone, make_task(kind, seed)) for kind in chosen.kinds.split(",") for seed in FRESH_SEEDS]
     sheet([d.pop("pictures") for d in drags]).save(chosen.out / "drags.png")
     report = {
         "held_out_v_loss": losses | {"mean": sum(losses.values()) / len(losses)},
         "codec_psnr_db": codec,
         "inversion_round_trip_psnr_db": trip,
+        "perturbation_left": perturbation_left(backbone, images[:8], Timeline(50, 0.88)),
+        "nearest_training_picture_grey_levels": memory,
         "drags": drags,
     }
     (chosen.out / "quality.json").write_text(json.dumps(report, indent=1) + "\n")

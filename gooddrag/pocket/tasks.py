@@ -13,20 +13,27 @@ from PIL import Image, ImageFilter
 
 from gooddrag.errors import BadInput
 from gooddrag.files import write_whole
-from gooddrag.pocket.world import Scene, landmarks, render, sample_scene
+from gooddrag.images import read_image
+from gooddrag.pocket.world import Scene, in_world, landmarks, render, sample_scene
 from gooddrag.task import DragTask
 
 SIDE = 64
 MARGIN = 4  # mask: pixels added around whatever changes
-DRAWS = 500  # scenes tried before a kind is declared impossible
+SHORTEST = 2.5  # px that every handle is asked to move at least
+DRAWS = 2000  # scenes tried before a kind is declared impossible
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of drag: how the scene changes, and which landmarks are dragged."""
+    """One kind of drag: how the scene changes, which landmarks are dragged, and whether a mask says what may change.
+
+    Handles and mask together make the truth the natural answer: a turned head, for instance, brings nose and eyes and
+    a mask without the body, so that shifting the whole creature is no way out.
+    """
 
     change: Callable[[Scene, np.random.Generator], Scene]
     handles: tuple[str, ...]
+    masked: bool = True
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -37,18 +44,30 @@ def _either(rng: np.random.Generator, low: float, high: float) -> float:
     return _between(rng, low, high) * float(rng.choice([-1, 1]))
 
 
-WHOLE = ("nose", "left eye", "right eye", "belly", "left foot", "right foot")
+def _moved(s: Scene, r: np.random.Generator) -> Scene:
+    """Up, sideways, or both at once."""
+    up, aside = ((1, 0), (0, 1), (1, 1))[r.integers(3)]
+    return s.changed(x=s.x + aside * _either(r, 0.35, 0.6), y=s.y + up * _between(r, 0.28, 0.42))
+
+
+FACE = ("nose", "left eye", "right eye")
+EARS = ("left ear tip", "right ear tip")
+WHOLE = (*FACE, "belly", "left foot", "right foot")
 
 KINDS: dict[str, Kind] = {
-    "lift": Kind(lambda s, r: s.changed(y=s.y + _between(r, 0.28, 0.45)), WHOLE),
-    "shift": Kind(lambda s, r: s.changed(x=s.x + _either(r, 0.35, 0.6)), WHOLE),
-    "turn-head": Kind(lambda s, r: s.changed(yaw=s.yaw + _either(r, 18, 30)), ("nose", "left eye", "right eye")),
-    "tilt-head": Kind(lambda s, r: s.changed(roll=s.roll + _either(r, 14, 24)), ("left eye", "right eye", "nose")),
-    "open-mouth": Kind(lambda s, r: s.changed(mouth=s.mouth + _between(r, 0.6, 0.9)), ("chin",)),
-    "longer-ears": Kind(
-        lambda s, r: s.changed(ear_length=s.ear_length + _between(r, 0.2, 0.35)), ("left ear tip", "right ear tip")
-    ),
-    "grow": Kind(lambda s, r: s.changed(scale=s.scale * _between(r, 1.15, 1.25)), ("nose", "left eye", "right eye")),
+    "move": Kind(_moved, WHOLE),
+    "turn-head": Kind(lambda s, r: s.changed(yaw=s.yaw + _either(r, 18, 30)), FACE),
+    "tilt-head": Kind(lambda s, r: s.changed(roll=s.roll + _either(r, 14, 24)), (*FACE, *EARS)),
+    "open-mouth": Kind(lambda s, r: s.changed(mouth=s.mouth + _between(r, 0.6, 0.95)), ("chin",)),
+    "longer-ears": Kind(lambda s, r: s.changed(ear_length=s.ear_length + _between(r, 0.15, 0.3)), EARS),
+    "swing-ears": Kind(lambda s, r: s.changed(ear_angle=s.ear_angle + _either(r, 20, 34)), EARS),
+    "grow": Kind(lambda s, r: s.changed(scale=s.scale * _between(r, 1.15, 1.3)), (*FACE, *EARS)),
+    "turn-and-step": Kind(lambda s, r: s.changed(yaw=s.yaw + _either(r, 12, 22), x=s.x + _either(r, 0.3, 0.5)), WHOLE),
+}
+AMBIGUOUS: dict[str, Kind] = {  # for the lessons: more than one picture answers these, and the truth is only one
+    "nose-alone": Kind(lambda s, r: s.changed(yaw=s.yaw + _either(r, 18, 30)), ("nose",), masked=False),
+    "ear-alone": Kind(lambda s, r: s.changed(y=s.y + _between(r, 0.28, 0.42)), ("left ear tip",), masked=False),
+    "foot-alone": Kind(lambda s, r: s.changed(x=s.x + _either(r, 0.35, 0.6)), ("left foot",), masked=False),
 }
 
 
@@ -70,35 +89,48 @@ class KnownTask:
         facts = {"kind": self.kind, "seed": self.seed, "before": asdict(self.before), "after": asdict(self.after)}
         write_whole(folder / "truth.json", lambda part: part.write_text(json.dumps(facts, indent=1) + "\n"))
 
+    @property
+    def dragged(self) -> tuple[str, ...]:
+        """The names of the dragged landmarks, in the order of the handles."""
+        return (KINDS | AMBIGUOUS)[self.kind].handles
+
+    @classmethod
+    def read(cls, folder: Path) -> KnownTask:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        BadInput
+            When the folder is no task folder, or its truth is missing or damaged.
+        """
+        task = DragTask.read(folder)
+        try:
+            facts = json.loads((folder / "truth.json").read_text())
+            before, after = Scene(**facts["before"]), Scene(**facts["after"])
+            return cls(task, read_image(folder / "truth.png"), before, after, facts["kind"], facts["seed"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"'{folder}' has no readable truth.png and truth.json: name a task with a known truth."
+            ) from error
+
 
 def make_task(kind: str, seed: int) -> KnownTask:
-    """Draw a task of a kind; the same kind and seed give the same task.
+    """Draw a task of one of the `KINDS` or of the `AMBIGUOUS` ones; the same kind and seed give the same task.
 
     Scenes are drawn until all handles are visible before and after, stay 3 px inside the picture, and move by at least
     2.5 px; and until the changed scene is one that the world itself could have drawn.
     """
-    if kind not in KINDS:
-        raise BadInput(f"There is no task kind '{kind}': choose one of {', '.join(KINDS)}.")
-    rng = np.random.default_rng([seed, sorted(KINDS).index(kind), 7])
+    kinds = KINDS | AMBIGUOUS
+    if kind not in kinds:
+        raise BadInput(f"There is no task kind '{kind}': choose one of {', '.join(kinds)}.")
+    rng = np.random.default_rng([seed, *kind.encode()])
     for _ in range(DRAWS):
         before = sample_scene(rng)
-        after = KINDS[kind].change(before, rng)
-        points = _points(before, after, KINDS[kind].handles) if _in_world(after) else None
+        after = kinds[kind].change(before, rng)
+        points = _points(before, after, kinds[kind].handles) if in_world(after) else None
         if points is not None:
             return _known_task(kind, seed, before, after, *points)
     raise BadInput(f"No well-posed task of kind '{kind}' was found for seed {seed}: use another seed.")
-
-
-def _in_world(s: Scene) -> bool:
-    return (
-        abs(s.x) <= 0.65
-        and 0 <= s.y <= 0.6
-        and 0.8 <= s.scale <= 1.08
-        and abs(s.yaw) <= 35
-        and abs(s.roll) <= 18
-        and 0 <= s.mouth <= 1
-        and s.ear_length <= 0.8
-    )
 
 
 def _points(before: Scene, after: Scene, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -107,7 +139,7 @@ def _points(before: Scene, after: Scene, names: tuple[str, ...]) -> tuple[np.nda
         return None
     handles, targets = (np.array([where[n][:2] for n in names]) for where in (old, new))
     both = np.concatenate([handles, targets])
-    if both.min() < 3 or both.max() > SIDE - 4 or np.linalg.norm(targets - handles, axis=1).min() < 2.5:
+    if both.min() < 3 or both.max() > SIDE - 4 or np.linalg.norm(targets - handles, axis=1).min() < SHORTEST:
         return None
     return handles.round(1), targets.round(1)
 
@@ -116,7 +148,8 @@ def _known_task(
     kind: str, seed: int, before: Scene, after: Scene, handles: np.ndarray, targets: np.ndarray
 ) -> KnownTask:
     source, truth = to_image(render(before, SIDE).image), to_image(render(after, SIDE).image)
-    task = DragTask(source, mask=changed_region(source, truth), handles=handles, targets=targets, name=f"{kind}-{seed}")
+    mask = changed_region(source, truth) if (KINDS | AMBIGUOUS)[kind].masked else None
+    task = DragTask(source, mask=mask, handles=handles, targets=targets, name=f"{kind}-{seed}")
     return KnownTask(task, truth, before, after, kind, seed)
 
 

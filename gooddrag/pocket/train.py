@@ -6,6 +6,7 @@ Every random choice depends on (seed, step) alone, so a resumed run draws what a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from gooddrag.pocket import WEIGHTS
@@ -38,8 +39,8 @@ class TrainSettings:
     channels: int = 16
     widths: tuple[int, ...] = (64, 128, 192, 256)
     batch: int = 32
-    learning_rate: float = 6e-4  # 1e-3 diverged after 58,000 pictures
-    warmup: int = 500
+    learning_rate: float = 1e-3
+    warmup: int = 200
     hold: int = 3000
     ema: float = 0.999
     pictures: int = 2_000_000
@@ -65,9 +66,13 @@ def scene_number(index: int, seed: int = 0) -> np.random.Generator:
 
 
 def render_world(folder: Path, settings: TrainSettings, start: int = 0, count: int | None = None) -> np.ndarray:
-    """Pictures `start` … of the world as (N, size, size, 3) uint8, rendered once into `folder`, then memory-mapped."""
+    """Pictures `start` … of the world as (N, size, size, 3) uint8, rendered once into `folder`, then memory-mapped.
+
+    The file's name holds a mark of the world itself, so pictures of an older world are never taken for it.
+    """
     count = settings.world if count is None else count
-    path = folder / f"world-{settings.size}-{settings.seed}-{start}-{count}.npy"
+    mark = hashlib.blake2b(_render_one(start, settings.size, settings.seed).tobytes(), digest_size=4).hexdigest()
+    path = folder / f"world-{mark}-{settings.size}-{settings.seed}-{start}-{count}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         numbers = range(start, start + count)
@@ -116,28 +121,91 @@ def noise_schedule() -> Any:
     )
 
 
-class PocketModel(torch.nn.Module):
+class PocketModel(nn.Module):
     """The U-Net together with the constant context that it learns in place of a text embedding (1, 8, 64)."""
 
     def __init__(self, unet: UNet2DConditionModel):
         super().__init__()
         self.unet = unet
-        self.context = torch.nn.Parameter(torch.randn(1, 8, 64) * 0.02)
+        self.context = nn.Parameter(torch.randn(1, 8, 64) * 0.02)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
         return self.unet(z, t, self.context.expand(len(z), -1, -1)).sample
 
 
-def learning_rate_at(step: int, settings: TrainSettings, adam_steps: int | None = None) -> float:
+def learning_rate_at(step: int, settings: TrainSettings, optimised: int | None = None) -> float:
     """Warm up, hold, then fall with the inverse root of the step; cool down linearly over the last pictures.
 
-    `adam_steps` counts from the optimiser's start, which is later than the model's where only weights were at hand.
+    `optimised` counts from the optimisers' start, which is later than the model's where only weights were at hand.
     """
-    adam_steps = step if adam_steps is None else adam_steps
-    rate = settings.learning_rate * min(1.0, (adam_steps + 1) / settings.warmup)
+    optimised = step if optimised is None else optimised
+    rate = settings.learning_rate * min(1.0, (optimised + 1) / settings.warmup)
     rate *= (settings.hold / max(step, settings.hold)) ** 0.5
     left = settings.pictures - step * settings.batch
     return rate * min(1.0, left / settings.cooldown) if settings.cooldown else rate
+
+
+class Optimisers:
+    """Muon for the weights that mix channels, AdamW for all else (first and last layer, norms, biases, context).
+
+    Muon turns each update into the nearest orthogonal matrix, so that no direction is starved; a convolution counts as
+    the matrix (out, in × kernel). It is scaled to AdamW's usual step, so both share one learning rate.
+    """
+
+    def __init__(self, model: PocketModel, settings: TrainSettings):
+        outer = {id(p) for layer in (model.unet.conv_in, model.unet.conv_out) for p in layer.parameters()}
+        inner = [p for p in model.unet.parameters() if p.ndim >= 2 and id(p) not in outer]
+        chosen = {id(p) for p in inner}
+        self.matrices = [(p, nn.Parameter(_as_matrix(p.data))) for p in inner]
+        assert all(matrix.data_ptr() == p.data_ptr() for p, matrix in self.matrices), "the model isn't channels-last"
+        self.by_name: dict[str, torch.optim.Optimizer] = {
+            "muon": torch.optim.Muon(
+                [matrix for _, matrix in self.matrices],
+                settings.learning_rate,
+                weight_decay=0.01,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            "adam": torch.optim.AdamW(
+                [p for p in model.parameters() if id(p) not in chosen],
+                settings.learning_rate,
+                betas=(0.9, 0.99),
+                weight_decay=0.01,
+            ),
+        }
+
+    def step(self, rate: float) -> None:
+        """One update of all weights from their gradients."""
+        for p, matrix in self.matrices:
+            assert p.grad is not None
+            matrix.grad = _as_matrix(p.grad)
+        for optimiser in self.by_name.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments of both, by name."""
+        return {
+            f"{name}.{index}.{key}": value.clone()  # Adam's counters are one tensor in the end: files want copies
+            for name, optimiser in self.by_name.items()
+            for index, p in enumerate(optimiser.param_groups[0]["params"])
+            for key, value in optimiser.state[p].items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        for name, optimiser in self.by_name.items():
+            params = optimiser.param_groups[0]["params"]
+            for key, value in state.items():
+                owner, _, rest = key.partition(".")
+                if owner == name:
+                    index, _, moment = rest.partition(".")
+                    optimiser.state[params[int(index)]][moment] = value.clone()
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """(out, in) as it is; a convolution (out, in, k, k), stored channels-last, as (out, k·k·in), without a copy."""
+    return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
 def draw_batch(
@@ -172,32 +240,30 @@ def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240
     codec, model, step = _starting_point(folder, settings, pictures)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    adam_began = step - _load_optimiser(folder, average, optimiser)
+    optimisers = Optimisers(model, settings)
+    optimised = _load_training(folder, average, optimisers)
     schedule, began, saved = noise_schedule(), time.monotonic(), time.monotonic()
     try:
         while step * settings.batch < settings.pictures:
             z, t, target = draw_batch(pictures, codec, schedule, step, settings)
-            rate = learning_rate_at(step, settings, step - adam_began)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            rate = learning_rate_at(step, settings, optimised)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 v = model(z.contiguous(memory_format=torch.channels_last), t)
             loss = mse_loss(v.float(), target)
-            optimiser.zero_grad()
+            model.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            step += 1
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimisers.step(rate)
+            step, optimised = step + 1, optimised + 1
             decay = min(settings.ema, (1 + step) / (10 + step))
             values = [value for _, value in model.state_dict().items()]
             torch._foreach_lerp_(list(average.values()), values, 1 - decay)
             yield Progress(step, step * settings.batch, loss.item(), rate, time.monotonic() - began)
             if time.monotonic() - saved > save_every:
-                save_checkpoint(folder, codec, model, average, optimiser, step, settings)
+                save_checkpoint(folder, codec, model, average, optimisers, (step, optimised), settings)
                 saved = time.monotonic()
     finally:
-        save_checkpoint(folder, codec, model, average, optimiser, step, settings)
+        save_checkpoint(folder, codec, model, average, optimisers, (step, optimised), settings)
 
 
 def _starting_point(folder: Path, settings: TrainSettings, pictures: np.ndarray) -> tuple[PatchCodec, PocketModel, int]:
@@ -217,7 +283,7 @@ def _starting_point(folder: Path, settings: TrainSettings, pictures: np.ndarray)
     return codec, model, int(state["step"])
 
 
-def _load_optimiser(folder: Path, average: dict[str, Tensor], optimiser: torch.optim.AdamW) -> int:
+def _load_training(folder: Path, average: dict[str, Tensor], optimisers: Optimisers) -> int:
     """Restore average and moments from the checkpoint, if there is one; returns how many steps they hold."""
     checkpoint = folder / "checkpoint.safetensors"
     if not checkpoint.exists():
@@ -225,15 +291,8 @@ def _load_optimiser(folder: Path, average: dict[str, Tensor], optimiser: torch.o
     state = load_file(checkpoint)
     for name, value in average.items():
         value.copy_(state[f"average.{name}"])
-    if "adam_steps" not in state:  # saved before the first step
-        return 0
-    for index, p in enumerate(optimiser.param_groups[0]["params"]):
-        optimiser.state[p] = {
-            "step": state["adam_steps"].float().clone(),  # one for each: Adam counts them up in place
-            "exp_avg": state[f"first.{index}"],
-            "exp_avg_sq": state[f"second.{index}"],
-        }
-    return int(state["adam_steps"])
+    optimisers.load(state)
+    return int(state.get("optimised", 0))
 
 
 def save_checkpoint(
@@ -241,19 +300,19 @@ def save_checkpoint(
     codec: PatchCodec,
     model: PocketModel,
     average: dict[str, Tensor],
-    optimiser: torch.optim.AdamW,
-    step: int,
+    optimisers: Optimisers,
+    steps: tuple[int, int],
     settings: TrainSettings,
 ) -> None:
-    """Write `checkpoint.safetensors` whole or not at all: a kill at any moment leaves the last one intact."""
-    state = {f"codec.{k}": v for k, v in asdict(codec).items()} | {"step": torch.tensor(step)}
+    """Write `checkpoint.safetensors` whole or not at all: a kill at any moment leaves the last one intact.
+
+    `steps` are those of the model and those of the optimisers.
+    """
+    state = {f"codec.{k}": v for k, v in asdict(codec).items()}
+    state |= {"step": torch.tensor(steps[0]), "optimised": torch.tensor(steps[1])}
     state |= {f"model.{k}": v for k, v in model.state_dict().items()}
     state |= {f"average.{k}": v for k, v in average.items()}
-    for index, p in enumerate(optimiser.param_groups[0]["params"]):
-        if p in optimiser.state:
-            state["adam_steps"] = optimiser.state[p]["step"].clone()
-            state[f"first.{index}"] = optimiser.state[p]["exp_avg"]
-            state[f"second.{index}"] = optimiser.state[p]["exp_avg_sq"]
+    state |= optimisers.state()
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "checkpoint.part"
     save_file({k: v.contiguous() for k, v in state.items()}, part, {"settings": json.dumps(asdict(settings))})

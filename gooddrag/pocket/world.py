@@ -30,8 +30,8 @@ BACKGROUNDS = {  # top of the sky, horizon, floor
 }
 
 CAMERA = np.array([0.0, 0.35, 9.0], np.float32)
-LOOK_AT = np.array([0.0, -0.2, 0.0], np.float32)
-HALF_VIEW = 0.258  # tangent of half the field of view
+LOOK_AT = np.array([0.0, -0.08, 0.0], np.float32)
+HALF_VIEW = 0.24  # tangent of half the field of view
 FLOOR_Y = -2.07
 
 
@@ -62,28 +62,37 @@ class Scene:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
+RANGES = {  # what the training world draws from, evenly
+    "yaw": (-35.0, 35.0),
+    "pitch": (-8.0, 8.0),
+    "roll": (-18.0, 18.0),
+    "x": (-0.6, 0.6),
+    "y": (0.0, 0.5),
+    "scale": (0.8, 1.08),
+    "ear_length": (0.35, 0.7),
+    "ear_angle": (8.0, 50.0),
+    "ear_width": (0.21, 0.27),
+    "muzzle": (0.94, 1.08),
+    "mouth": (0.0, 1.0),
+    "eye": (0.92, 1.1),
+    "head_width": (0.95, 1.08),
+    "head_height": (0.95, 1.05),
+    "light": (-35.0, 35.0),
+}
+MOUTH_SHUT = 0.35  # the share of scenes with a closed mouth
+
+
 def sample_scene(rng: np.random.Generator) -> Scene:
     """Draw one scene of the training world. The distribution is symmetric under a left-right flip."""
-    u = lambda low, high: float(rng.uniform(low, high))  # noqa: E731
-    return Scene(
-        yaw=u(-35, 35),
-        pitch=u(-15, 15),
-        roll=u(-18, 18),
-        x=u(-0.65, 0.65),
-        y=u(0.0, 0.6),
-        scale=u(0.8, 1.08),
-        ear_length=u(0.35, 0.8),
-        ear_angle=u(8, 50),
-        ear_width=u(0.17, 0.25),
-        muzzle=u(0.88, 1.14),
-        mouth=float(rng.choice([0.0, u(0, 1)], p=[0.35, 0.65])),
-        eye=u(0.85, 1.2),
-        head_width=u(0.92, 1.12),
-        head_height=u(0.92, 1.08),
-        fur=str(rng.choice(list(FURS))),
-        background=str(rng.choice(list(BACKGROUNDS))),
-        light=u(-45, 45),
-    )
+    shape = {name: float(rng.uniform(low, high)) for name, (low, high) in RANGES.items()}
+    if rng.random() < MOUTH_SHUT:
+        shape["mouth"] = 0.0
+    return Scene(**shape, fur=str(rng.choice(list(FURS))), background=str(rng.choice(list(BACKGROUNDS))))
+
+
+def in_world(scene: Scene) -> bool:
+    """Could the training world have drawn this scene?"""
+    return all(low <= getattr(scene, name) <= high for name, (low, high) in RANGES.items())
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,13 @@ def creature_parts(scene: Scene) -> list[Part]:
     on_head("muzzle", (0, -0.26, 0.72), (0.45 * m, 0.32 * m, 0.42 * m), belly)
     on_head("jaw", (0, -0.50 - 0.26 * o, 0.62), (0.33 * m, 0.16 * m, 0.36 * m), belly)
     on_head("mouth", (0, -0.46 - 0.12 * o, 0.66), (0.29 * m, 0.06 + 0.20 * o, 0.36 * m), red)
-    on_head("nose", (0, -0.10, 0.72 + 0.40 * m), (0.16, 0.12, 0.10), dark, 0.9)
+    on_head("nose", (0, -0.10, 0.72 + 0.40 * m), (0.19, 0.145, 0.12), dark, 0.9)
     for side, s in (("left", -1.0), ("right", 1.0)):
         r = scene.eye
-        on_head(f"{side} eye", (s * 0.42 * w, 0.24, 0.70), (0.22 * r, 0.24 * r, 0.16), white, 0.5)
-        on_head(f"{side} pupil", (s * 0.41 * w, 0.24, 0.70 + 0.09), (0.13 * r, 0.15 * r, 0.10), dark, 0.9)
-        glint = s * 0.41 * w + 0.04 * np.sign(scene.light)
-        on_head(f"{side} glint", (glint, 0.31, 0.70 + 0.17), (0.035, 0.04, 0.03), white)
+        on_head(f"{side} eye", (s * 0.42 * w, 0.26, 0.68), (0.27 * r, 0.29 * r, 0.19), white, 0.5)
+        on_head(f"{side} pupil", (s * 0.41 * w, 0.26, 0.68 + 0.10), (0.17 * r, 0.19 * r, 0.12), dark, 0.9)
+        glint = s * 0.41 * w + 0.05 * np.sign(scene.light)
+        on_head(f"{side} glint", (glint, 0.34, 0.68 + 0.195), (0.05, 0.055, 0.035), white)
         lean = _rotation(0, 0, s * scene.ear_angle)
         base = np.array([s * 0.42 * w, 0.62 * h, -0.05])
         length, width = scene.ear_length, scene.ear_width
