@@ -171,6 +171,20 @@ def task_new(
     _describe(task, out)
 
 
+@task_app.command("make")
+def task_make(
+    kind: Annotated[str, typer.Argument(help="move, turn-head, open-mouth …; an unknown one lists them all.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another number, another creature.")] = 0,
+) -> None:
+    """Make a pocket task whose true result is known: a task folder with truth.png and truth.json."""
+    from gooddrag.pocket.tasks import make_task
+
+    known = make_task(kind, seed)
+    known.write(out)
+    _describe(known.task, out)
+
+
 @task_app.command("check")
 def task_check(folder: Annotated[Path, typer.Argument(help="Task folder.")]) -> None:
     """Read a task folder, say what it holds and what looks odd."""

@@ -382,3 +382,16 @@ def test_the_doctor_works_without_torch():
 
 def test_an_unknown_option_is_bad_input(run):
     assert run("edit", "--sideways")[0] == 2
+
+
+def test_a_known_truth_task_is_made_by_kind_and_seed(run):
+    code, out, _ = run("task", "make", "open-mouth", "--seed", 4, "--out", "mouth")
+    assert code == 0
+    assert "1 drag(s)" in out
+    assert {"original.png", "mask.png", "points.json", "truth.png", "truth.json"} <= {
+        p.name for p in Path("mouth").iterdir()
+    }
+    code, _, err = run("task", "make", "somersault", "--out", "none")
+    assert code == 2
+    assert "turn-head" in err
+    assert not Path("none").exists()

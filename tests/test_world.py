@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gooddrag.errors import BadInput
-from gooddrag.pocket.tasks import KINDS, make_task
-from gooddrag.pocket.world import LANDMARKS, Scene, landmarks, render, sample_scene
+from gooddrag.pocket import EXAMPLES
+from gooddrag.pocket.tasks import AMBIGUOUS, KINDS, KnownTask, make_task
+from gooddrag.pocket.world import LANDMARKS, Scene, in_world, landmarks, render, sample_scene
 
 
 def test_the_nose_is_dark_where_its_landmark_is():
@@ -69,6 +70,44 @@ def test_a_task_is_well_posed_and_repeatable(kind):
     assert np.abs(source - truth)[outside].max() <= 6
     assert np.abs(source - truth)[known.task.mask].max() > 30
     assert known.task.warnings() == []
+
+
+def test_the_world_draws_only_what_it_calls_its_own():
+    assert all(in_world(sample_scene(np.random.default_rng(k))) for k in range(50))
+    assert not in_world(Scene(yaw=50))
+
+
+def test_handles_and_targets_are_the_landmarks_of_both_pictures():
+    known = make_task("turn-head", 4)
+    for name, p0, g in zip(known.dragged, known.task.handles, known.task.targets, strict=True):
+        assert np.allclose(p0, landmarks(known.before)[name][:2], atol=0.06)
+        assert np.allclose(g, landmarks(known.after)[name][:2], atol=0.06)
+
+
+def test_the_shipped_tasks_are_what_the_generator_makes():
+    folders = sorted(p.parent for p in EXAMPLES.rglob("truth.json"))
+    assert len(folders) == 3 * len(KINDS) + len(AMBIGUOUS)
+    for folder in folders:
+        shipped = KnownTask.read(folder)
+        made = make_task(shipped.kind, shipped.seed)
+        assert shipped.before == made.before
+        assert shipped.after == made.after
+        assert np.array_equal(shipped.task.handles, made.task.handles)
+        for a, b in ((shipped.task.image, made.task.image), (shipped.truth, made.truth)):
+            assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 1
+
+
+def test_a_task_without_a_truth_is_no_known_task(tmp_path):
+    make_task("move", 0).task.write(tmp_path)
+    with pytest.raises(BadInput, match="truth"):
+        KnownTask.read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_ambiguous_tasks_lock_nothing_and_drag_one_point(kind):
+    task = make_task(kind, 1).task
+    assert task.mask is None
+    assert len(task.handles) == 1
 
 
 def test_an_unknown_kind_is_refused():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from gooddrag.errors import BadInput
-from gooddrag.files import write_whole
+from gooddrag.files import written_together
 from gooddrag.images import read_image
 from gooddrag.pocket.world import Scene, in_world, landmarks, render, sample_scene
 from gooddrag.task import DragTask
@@ -84,10 +84,11 @@ class KnownTask:
 
     def write(self, folder: Path) -> None:
         """An ordinary task folder, plus truth.png and truth.json."""
-        self.task.write(folder)
-        write_whole(folder / "truth.png", lambda part: self.truth.save(part, "PNG"))
         facts = {"kind": self.kind, "seed": self.seed, "before": asdict(self.before), "after": asdict(self.after)}
-        write_whole(folder / "truth.json", lambda part: part.write_text(json.dumps(facts, indent=1) + "\n"))
+        with written_together(folder, last="truth.json", optional=("mask.png",)) as place:
+            self.task.write(place)
+            self.truth.save(place / "truth.png")
+            (place / "truth.json").write_text(json.dumps(facts, indent=1) + "\n")
 
     @property
     def dragged(self) -> tuple[str, ...]:
