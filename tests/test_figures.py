@@ -5,6 +5,7 @@ import pytest
 
 import figures
 from gooddrag.editor import edit
+from gooddrag.schedule import aldd, drag_then_denoise
 
 
 @pytest.fixture
@@ -43,8 +44,68 @@ def test_pictures_stand_side_by_side_under_their_titles(task):
     assert [axes.get_title() for axes in figure.axes] == ["before", "after"]
 
 
+def test_a_strip_is_as_high_as_the_drags_at_its_timestep():
+    figure = figures.schedule_strip({"aldd": aldd(7, 3, 5), "first": drag_then_denoise(7, 5)})
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert heights == [[3, 3, 1, 0, 0], [7, 0, 0, 0, 0]]
+
+
+def test_the_brightest_spot_of_a_similarity_map_lies_where_the_likeness_is(task):
+    heat = np.zeros((8, 8))
+    heat[2, 6] = 1
+    axes = figures.similarity_maps(task.image, {"block": heat}, (3, 4)).axes[0]
+    left, right, bottom, top = axes.images[1].get_extent()
+    assert (right - left, bottom - top) == task.image.size
+    assert axes.images[1].get_array().argmax() == 2 * 8 + 6
+    assert list(axes.lines[0].get_xydata()[0]) == [3, 4]
+
+
+def test_channels_share_a_scale_that_is_the_same_on_both_sides_of_zero():
+    z = np.stack([np.full((4, 4), -3.0), np.ones((4, 4))])
+    images = [axes.images[0] for axes in figures.latent_channels(z).axes[:2]]
+    assert {image.get_clim() for image in images} == {(-3.0, 3.0)}
+
+
+def test_gradient_arrows_start_at_the_handles_and_point_at_the_targets(task):
+    gradient = np.zeros((4, 8, 8))
+    gradient[:, 5, 1] = 2
+    figure = figures.gradient_arrows(task.image, gradient, task.handles, task.targets - task.handles)
+    arrows = figure.axes[0].collections[0]
+    assert np.allclose(arrows.get_offsets(), task.handles)
+    assert np.allclose(np.stack([arrows.U, arrows.V], 1), task.targets - task.handles)
+    assert "(1, 5)" in figure.alt_text
+
+
+@pytest.mark.parametrize(("smaller", "top"), [(True, "a"), (False, "b")])
+def test_the_best_stands_on_top_of_a_ranking(smaller, top):
+    axes = figures.ranking({"a": (1, 0, 2), "b": (3, 2, 4)}, "error", smaller_is_better=smaller).axes[0]
+    assert axes.get_yticklabels()[-1].get_text() == top
+    assert list(axes.lines[0].get_xdata()) in ([0, 2], [2, 4])
+
+
+def test_small_multiples_share_their_axes():
+    panels = {f"task {k}": {"one": np.arange(5) * k, "two": np.ones(5)} for k in range(5)}
+    figure = figures.small_multiples(panels, "drag", "drift", columns=3)
+    assert len({axes.get_ylim() for axes in figure.axes[:5]}) == 1
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_a_sheet_has_a_row_for_each_task(task):
+    figure = figures.sheet({"a": [task.image] * 3, "b": [task.image] * 3})
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["source", "edit", "truth"]
+    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["a", "b"]
+
+
+def test_perturbation_is_drawn_for_both_sides_of_the_mask(result):
+    figure = figures.perturbation_by_timestep(result.trace)
+    rows = result.trace.table.query("point == 0 and phase == 'denoise'")
+    for axes, column in zip(figure.axes, ("perturbation_inside", "perturbation_outside"), strict=True):
+        assert np.allclose(axes.lines[0].get_ydata(), rows[column])
+
+
 def test_every_figure_has_an_alt_text(result, task):
     made = [
+        figures.perturbation_by_timestep(result.trace),
         figures.drift_curve(result.trace),
         figures.perturbation_curve(result.trace),
         figures.trajectories(result.image, result.trace),
