@@ -204,6 +204,24 @@ def _describe(task: DragTask, folder: Path) -> None:
 
 
 @app.command()
+def measure(results: Annotated[list[Path], typer.Argument(help="Result folders that edits have left.")]) -> None:
+    """Print the dragging accuracy index (DAI) of results: lower is better."""
+    from gooddrag.metrics.dai import RADII, dai
+    from gooddrag.task import DragTask, read_image
+
+    table = Table("result", *(f"{radius} px" for radius in RADII), "official, 1 px")
+    doubts: dict[str, None] = {}
+    for folder in results:
+        task, edited = DragTask.read(folder / "task"), read_image(folder / "edited.png")
+        found = [dai(task, edited, radius) for radius in RADII]
+        table.add_row(printable(str(folder)), *(f"{d.paper:.4f}" for d in found), f"{found[0].official:.4f}")
+        doubts |= {f"'{folder}': {doubt}.": None for d in found for doubt in d.doubts}
+    output.print(table)
+    for sentence in doubts:
+        note(sentence)
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, device, threads, weights, caches and disk space; exit with 1 where something is missing."""
     from gooddrag.doctor import examine

@@ -395,3 +395,14 @@ def test_a_known_truth_task_is_made_by_kind_and_seed(run):
     assert code == 2
     assert "turn-head" in err
     assert not Path("none").exists()
+
+
+def test_results_are_measured_and_what_is_no_result_is_refused(run):
+    run("edit", small_task(), "--out", "one", *QUICK)
+    code, out, _ = run("measure", "one")
+    assert code == 0
+    assert "20 px" in out
+    assert out.count("0.") >= 5
+    code, _, err = run("measure", "small")
+    assert code == 2
+    assert err.endswith(".\n")
