@@ -19,7 +19,7 @@ from gooddrag.task import DragTask
 
 SIDE = 64
 MARGIN = 4  # mask: pixels added around whatever changes
-SHORTEST = 2.5  # px that every handle is asked to move at least
+SHORTEST = 2.0  # px that every handle is asked to move at least
 DRAWS = 2000  # scenes tried before a kind is declared impossible
 
 
@@ -61,7 +61,7 @@ KINDS: dict[str, Kind] = {
     "open-mouth": Kind(lambda s, r: s.changed(mouth=s.mouth + _between(r, 0.6, 0.95)), ("chin",)),
     "longer-ears": Kind(lambda s, r: s.changed(ear_length=s.ear_length + _between(r, 0.15, 0.3)), EARS),
     "swing-ears": Kind(lambda s, r: s.changed(ear_angle=s.ear_angle + _either(r, 20, 34)), EARS),
-    "grow": Kind(lambda s, r: s.changed(scale=s.scale * _between(r, 1.15, 1.3)), (*FACE, *EARS)),
+    "grow": Kind(lambda s, r: s.changed(scale=s.scale * _between(r, 1.18, 1.32)), (*FACE, *EARS, "belly")),
     "turn-and-step": Kind(lambda s, r: s.changed(yaw=s.yaw + _either(r, 12, 22), x=s.x + _either(r, 0.3, 0.5)), WHOLE),
 }
 AMBIGUOUS: dict[str, Kind] = {  # for the lessons: more than one picture answers these, and the truth is only one
@@ -119,7 +119,7 @@ def make_task(kind: str, seed: int) -> KnownTask:
     """Draw a task of one of the `KINDS` or of the `AMBIGUOUS` ones; the same kind and seed give the same task.
 
     Scenes are drawn until all handles are visible before and after, stay 3 px inside the picture, and move by at least
-    2.5 px; and until the changed scene is one that the world itself could have drawn.
+    2 px; and until the changed scene is one that the world itself could have drawn.
     """
     kinds = KINDS | AMBIGUOUS
     if kind not in kinds:
