@@ -22,7 +22,7 @@ lab: .venv/.installed ## open the first notebook in JupyterLab
 	$(BIN)/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) notebooks/00_first_drag.ipynb
 
 demo: .venv/.installed ## the same drag without a browser; results in runs/demo
-	$(BIN)/gooddrag edit gooddrag/pocket/examples/move-1 --out runs/demo --animate
+	$(BIN)/gooddrag edit gooddrag/pocket/examples/move-3 --out runs/demo --animate
 
 test: .venv/.installed ## run every test, notebooks included (choose some: PYTEST_ARGS="-k schedule")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

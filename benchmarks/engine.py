@@ -115,7 +115,7 @@ def main() -> None:
     arguments.add_argument("--drags", type=int, default=20)
     chosen = arguments.parse_args()
     backbone = load_backbone("pocket", device="cpu")
-    task = DragTask.read(EXAMPLES / "move-1")
+    task = DragTask.read(EXAMPLES / "move-3")
     # An arrival would end the drags early; this one lets nobody arrive, so both do the same number of them.
     method = GoodDrag.for_pocket(drags=chosen.drags, lora=None, reach=0.01, latent_lr=0.002)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, pocket, {chosen.drags} drags, J = 3, no LoRA")

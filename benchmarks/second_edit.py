@@ -30,7 +30,7 @@ def seconds_to_first_drag(backbone: Backbone, task: DragTask) -> float:
 
 
 def main() -> None:
-    backbone, task = load_backbone("pocket", device="cpu"), DragTask.read(EXAMPLES / "move-1")
+    backbone, task = load_backbone("pocket", device="cpu"), DragTask.read(EXAMPLES / "move-3")
     elsewhere = task.with_points(task.handles, np.add(task.targets, (2.0, 0.0)))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GOODDRAG_CACHE"] = folder

@@ -78,8 +78,8 @@ def ddim_step(z: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float) -
 def ddim_invert(backbone: Backbone, z0: Tensor, timeline: Timeline) -> Iterator[Tensor]:
     """Walk the picture's latent back into noise; yields the latent after each step, least noisy first.
 
-    The U-Net is asked at the timestep of arrival, since the noise at the start level is not known to it
-    (algorithm of the official code, section 1.4 of our notes): that is what makes inversion approximate.
+    The U-Net is shown the latent of the level that a step leaves, but told the timestep where it arrives (official
+    code): on the way back it will be shown another latent there, and that is what makes inversion approximate.
     """
     z = z0
     for t in reversed(timeline.timesteps):

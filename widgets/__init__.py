@@ -1,5 +1,23 @@
 """Things to touch in JupyterLab. They consume the same stream of steps as everything else."""
 
+from widgets.explorers import (
+    BlindRating,
+    LoraExplorer,
+    LossLandscape,
+    ScheduleStrip,
+    SimilarityExplorer,
+    TimestepScrubber,
+    TraceViewer,
+)
 from widgets.point_entry import PointEntry
 
-__all__ = ["PointEntry"]
+__all__ = [
+    "BlindRating",
+    "LoraExplorer",
+    "LossLandscape",
+    "PointEntry",
+    "ScheduleStrip",
+    "SimilarityExplorer",
+    "TimestepScrubber",
+    "TraceViewer",
+]

@@ -150,7 +150,11 @@ def main() -> None:
         }
     else:
         memory = {}
-    drags = [drag_report(backbone, make_task(kind, seed)) for kind in chosen.kinds.split(",") for seed in FRESH_SEEDS]
+    drags = [
+        drag_report(backbone, make_task(kind, seed))
+        for kind in filter(None, chosen.kinds.split(","))
+        for seed in FRESH_SEEDS
+    ]
     sheet([d.pop("pictures") for d in drags]).save(chosen.out / "drags.png")
     report = {
         "held_out_v_loss": losses | {"mean": sum(losses.values()) / len(losses)},

@@ -1,0 +1,64 @@
+"""Exercises: no answer gets a hint, the committed solution passes, each usual mistake is named; notebooks hold them."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from gooddrag.diffusion import ddim_step
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+sys.path.insert(0, str(NOTEBOOKS))
+from lessons import Check, check  # noqa: E402 - the notebooks' own folder is where they import it from
+
+EXERCISES = [field.name for field in fields(Check)]
+MISTAKES = [(name, hint) for name in EXERCISES for hint in getattr(check, name).mistakes]
+
+
+def cells(tag):
+    """(exercise, source) of the notebooks' cells with a tag; their second tag is the exercise's name."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        for cell in nbformat.read(path, 4).cells:
+            tags = cell.metadata.get("tags", [])
+            if tag in tags:
+                yield next(t for t in tags if t in EXERCISES), cell.source
+
+
+def run(source, capsys):
+    exec(source, {"torch": torch, "ddim_step": ddim_step, "check": check})
+    return capsys.readouterr().out
+
+
+def test_every_exercise_stands_in_a_notebook_with_its_solution():
+    assert sorted(name for name, _ in cells("exercise")) == sorted(EXERCISES)
+    assert sorted(name for name, _ in cells("solution")) == sorted(EXERCISES)
+
+
+@pytest.mark.parametrize(("name", "source"), cells("exercise"))
+def test_an_unanswered_exercise_gets_a_hint_and_no_error(name, source, capsys):
+    assert run(source, capsys) == f"Not yet – replace the dots.\nHint: {getattr(check, name).hints[0]}\n"
+
+
+@pytest.mark.parametrize(("name", "source"), cells("solution"))
+def test_the_solution_passes(name, source, capsys):
+    assert run(source, capsys).startswith("Right.")
+
+
+@pytest.mark.parametrize(("name", "hint"), MISTAKES)
+def test_each_usual_mistake_is_named(name, hint):
+    exercise = getattr(check, name)
+    verdict = exercise.verdict(exercise.mistakes[hint])
+    assert not verdict.passed
+    assert verdict.text == f"Almost. {hint}"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_names_three_mistakes_at_least_and_survives_nonsense(name):
+    exercise = getattr(check, name)
+    assert len(exercise.mistakes) >= 3
+    assert exercise.verdict(lambda *_: torch.zeros(1)).text.startswith("Not the right numbers.")
+    assert "ZeroDivisionError" in exercise.verdict(lambda *_: 1 / 0).text
+    assert exercise.verdict(lambda *_: None).text.startswith("Not yet")

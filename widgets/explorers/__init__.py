@@ -1,0 +1,22 @@
+"""Things to explore with sliders, all of which work by keyboard. Each computes in one method and draws in another."""
+
+from widgets.explorers.base import Explorer, Shown
+from widgets.explorers.blind_rating import BlindRating
+from widgets.explorers.landscape import LossLandscape
+from widgets.explorers.lora import LoraExplorer
+from widgets.explorers.scrubber import TimestepScrubber
+from widgets.explorers.similarity import SimilarityExplorer
+from widgets.explorers.strip import ScheduleStrip
+from widgets.explorers.trace_viewer import TraceViewer
+
+__all__ = [
+    "BlindRating",
+    "Explorer",
+    "LoraExplorer",
+    "LossLandscape",
+    "ScheduleStrip",
+    "Shown",
+    "SimilarityExplorer",
+    "TimestepScrubber",
+    "TraceViewer",
+]

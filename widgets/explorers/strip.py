@@ -1,0 +1,111 @@
+"""A schedule to shape: by K and B, or by hand, timestep for timestep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ipywidgets as ipw
+
+import figures
+from figures.style import COLOURS, house_style
+from gooddrag.errors import BadInput
+from gooddrag.schedule import Denoise, Drag, Schedule, aldd, drag_then_denoise
+from widgets.explorers.base import WIDE, Explorer, Shown, shown
+
+RULES = {"alternate (AlDD)": "aldd", "all drags first": "drag_then_denoise"}
+
+
+class ScheduleStrip(Explorer):
+    """When to drag and when to denoise. `schedule` is always what the strip shows.
+
+    Two sliders and a rule lay the drags out; then – and + change the number at the chosen timestep. The next move of
+    a slider lays them out anew.
+    """
+
+    def __init__(self, drags: int = 70, timesteps: int = 38, per_denoise: int = 10, supervision_steps: int = 3):
+        self.timesteps, self.supervision_steps = timesteps, supervision_steps
+        self.counts: tuple[int, ...] = ()
+        self.problem = ""
+        self.drags = ipw.IntSlider(drags, 0, max(2 * drags, 10), description="K (drags)", style=WIDE)
+        most = max(per_denoise, min(drags, 40))
+        self.per_denoise = ipw.IntSlider(per_denoise, 1, most, description="B (per denoise step)", style=WIDE)
+        self.rule = ipw.Dropdown(options=RULES, description="rule")
+        self.chosen = ipw.IntSlider(0, 0, timesteps - 1, description="timestep index", style=WIDE)
+        self.fewer, self.more = (
+            ipw.Button(description=sign, tooltip=tip, layout=ipw.Layout(width="40px"))
+            for sign, tip in (("–", "one drag less at this timestep"), ("+", "one drag more at this timestep"))
+        )
+        self.fewer.on_click(lambda _: self.change(-1))
+        self.more.on_click(lambda _: self.change(+1))
+        for control in (self.drags, self.per_denoise, self.rule):
+            control.observe(lambda _: self.lay_out(), "value")  # observers run in order: this one before the drawing
+        self.lay_out()
+        super().__init__([self.drags, self.per_denoise, self.rule, self.chosen, self.fewer, self.more])
+
+    @property
+    def schedule(self) -> Schedule:
+        """The strip as data, drags numbered through from 1."""
+        return schedule_of(self.counts)
+
+    @property
+    def cost(self) -> str:
+        """What the schedule costs, in a sentence."""
+        drags, used = sum(self.counts), sum(count > 0 for count in self.counts)
+        return (
+            f"{_number(drags, 'drag')} at {_number(used, 'timestep')} cost up to "
+            f"{_number(drags * self.supervision_steps, 'gradient step')} (J = {self.supervision_steps}) and "
+            f"{_number(len(self.counts), 'denoise step')}."
+        )
+
+    @property
+    def position(self) -> tuple[object, ...]:
+        return self.counts, self.chosen.value, self.problem
+
+    def lay_out(self) -> None:
+        """Lay the drags out by the rule; where that can't be, say so and leave the strip as it is."""
+        try:
+            if self.rule.value == "aldd":
+                schedule = aldd(self.drags.value, self.per_denoise.value, self.timesteps)
+            else:
+                schedule = drag_then_denoise(self.drags.value, self.timesteps)
+            self.counts, self.problem = counts_of(schedule), ""
+        except BadInput as error:
+            self.counts = self.counts or (0,) * self.timesteps
+            self.problem = f"The strip stays as it was. {error}"
+
+    def change(self, by: int) -> None:
+        """More or fewer drags at the chosen timestep; never below 0."""
+        at = self.chosen.value
+        self.counts = tuple(max(0, count + by) if k == at else count for k, count in enumerate(self.counts))
+        self.problem = ""
+        self.refresh()
+
+    def draw(self) -> Shown:
+        figure = figures.schedule_strip({"your schedule": self.schedule})
+        axes, at = figure.axes[0], self.chosen.value
+        with house_style():
+            axes.axvspan(at - 0.5, at + 0.5, color=COLOURS[4], alpha=0.35, zorder=0)
+            axes.set_title(f"at timestep index {at}: {_number(self.counts[at], 'drag')}", loc="right", fontsize=11)
+            axes.set(xlim=(-1, len(self.counts)), ylim=(0, max(*self.counts, 4) * 1.1))
+        return Shown(shown(figure).picture, f"{self.problem} {self.cost}".strip())
+
+
+def schedule_of(counts: Sequence[int]) -> Schedule:
+    """Drags at each timestep → the schedule that makes them, with a denoise step after each timestep's drags."""
+    steps: list[Drag | Denoise] = []
+    number = 0
+    for at, count in enumerate(counts):
+        steps += [Drag(number + k, at) for k in range(1, count + 1)]
+        steps.append(Denoise(at))
+        number += count
+    return tuple(steps)
+
+
+def counts_of(schedule: Schedule) -> tuple[int, ...]:
+    """How many drags each timestep of a schedule gets."""
+    timesteps = 1 + max(step.at for step in schedule)
+    return tuple(sum(isinstance(step, Drag) and step.at == at for step in schedule) for at in range(timesteps))
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
