@@ -155,7 +155,8 @@ def main() -> None:
         for kind in filter(None, chosen.kinds.split(","))
         for seed in FRESH_SEEDS
     ]
-    sheet([d.pop("pictures") for d in drags]).save(chosen.out / "drags.png")
+    if drags:
+        sheet([d.pop("pictures") for d in drags]).save(chosen.out / "drags.png")
     report = {
         "held_out_v_loss": losses | {"mean": sum(losses.values()) / len(losses)},
         "codec_psnr_db": codec,
