@@ -98,7 +98,7 @@ def test_pre_commit_runs_the_pinned_ruff():
 
 @pytest.mark.parametrize(("rooms", "extras"), [(ROOMS, ()), (("tests",), ("test",))])
 def test_whatever_is_imported_is_declared(rooms, extras):
-    ours = {*ROOMS, "tests", "conftest"}
+    ours = {*ROOMS, "tests", "conftest", "lessons"}
     declared = set(requirements(*extras)) | {"packaging"}  # pytest itself brings packaging
     homes = packages_distributions()
     for path in (path for room in rooms for path in (ROOT / room).rglob("*.py")):
