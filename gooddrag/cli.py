@@ -1,4 +1,4 @@
-"""The command line: `gooddrag edit | task | doctor | train-pocket`.
+"""The command line: `gooddrag edit | task | measure | doctor | train-pocket`.
 
 Exit codes: 0 done, 1 failed on the way, 2 bad input. What is asked for goes to standard output, progress and complaints
 to the error output. Heavy modules load inside the commands, so that help and mistakes answer at once.
@@ -6,7 +6,6 @@ to the error output. Heavy modules load inside the commands, so that help and mi
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gooddrag.errors import BadInput, EditFailed, is_out_of_memory
+from gooddrag.errors import BadInput, EditFailed, is_disk_full, is_out_of_memory
 from gooddrag.terminal import complain, console, note, output, printable, spell_for_narrow_encodings, xy
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def main() -> None:
     except PermissionError as error:
         _end(f"'{error.filename}' may not be opened: give yourself the right to it, or name another.", 2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         _end("The disk is full: free some space, then run the command again.", 1)
     except (MemoryError, RuntimeError) as error:

@@ -56,6 +56,11 @@ class Timeline:
         return t - self.stride
 
 
+def add_noise(z0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
+    """The latent at noise level ᾱ: √ᾱ z0 + √(1−ᾱ) ε  (DDIM, formula 4)."""
+    return alpha_bar**0.5 * z0 + (1 - alpha_bar) ** 0.5 * eps
+
+
 def predict_x0(z: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
     """The clean latent that a noise prediction implies: (z − √(1−ᾱ) ε) / √ᾱ  (DDIM, formula 9)."""
     return (z - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
@@ -71,7 +76,7 @@ def ddim_step(z: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float) -
     alpha_bar, alpha_bar_next
         Cumulative signal share at the level of `z` and at the level to reach.
     """
-    return alpha_bar_next**0.5 * predict_x0(z, eps, alpha_bar) + (1 - alpha_bar_next) ** 0.5 * eps
+    return add_noise(predict_x0(z, eps, alpha_bar), eps, alpha_bar_next)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gooddrag.errors import BadInput, EditFailed
+from gooddrag.errors import BadInput, EditFailed, is_disk_full
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -46,10 +45,8 @@ def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> I
     BadInput, EditFailed
         As `write_whole`.
     """
-    made = _first_missing(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder, ignore_cleanup_errors=True) as new:
+        with _made(folder), tempfile.TemporaryDirectory(prefix=".new-", dir=folder, ignore_cleanup_errors=True) as new:
             yield Path(new)
             _exchange(Path(new), folder, Path(last), map(Path, optional))
     except (OSError, BadInput, EditFailed) as error:
@@ -57,9 +54,6 @@ def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> I
         if not isinstance(cause, OSError):
             raise
         raise _explained(cause, folder) from cause  # named as the user did, not as the folder of the parts
-    finally:
-        if made is not None:
-            _remove_empty(folder, made)
 
 
 def _exchange(new: Path, folder: Path, last: Path, optional: Iterable[Path]) -> None:
@@ -93,26 +87,29 @@ def check_writable(folder: Path) -> None:
     BadInput, EditFailed
         As `write_whole`.
     """
-    made = _first_missing(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with _made(folder), tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise _explained(error, folder) from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; afterwards remove again what was made and is still empty."""
+    top = next((p for p in [*reversed(folder.parents), folder] if not os.path.exists(p)), None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        if made is not None:
-            _remove_empty(folder, made)
+        if top is not None:
+            _remove_empty(folder, top)
 
 
 def _explained(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return EditFailed(f"The disk is full, so '{path}' was not written: free some space, then run this again.")
     return BadInput(f"'{path}' can't be written ({error.strerror or 'no access'}): choose another folder.")
-
-
-def _first_missing(folder: Path) -> Path | None:
-    return next((p for p in [*reversed(folder.parents), folder] if not os.path.exists(p)), None)
 
 
 def _remove(path: Path) -> None:

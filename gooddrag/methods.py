@@ -144,7 +144,7 @@ class DragDiffusion(Method):
 
 # Chosen on pocket's own tuning tasks (its model card says how). Patch and step are the paper's; a search window of 12
 # cells would reach from one eye to the other, 2 cells are a third of what a typical drag asks for on a 64 px picture,
-# a stronger adapter holds a head so fast that it can't be turned, and half the learning rate breaks less.
+# a stronger adapter let heads turn less, and half the learning rate breaks less.
 POCKET: dict[str, Any] = {
     "strength": 0.88,
     "latent_lr": 0.01,

@@ -5,6 +5,7 @@ AlDD and drag-all-first differ here and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gooddrag.errors import BadInput
@@ -60,14 +61,28 @@ def aldd(drags: int = 70, per_denoise: int = 10, timesteps: int = 38) -> Schedul
             f"{drags} drags at {per_denoise} per denoise step need {-(-drags // per_denoise)} timesteps, but there are "
             f"{timesteps}: raise per_denoise or strength, or lower drags."
         )
-    steps: list[Drag | Denoise] = []
-    for at in range(timesteps):
-        first = at * per_denoise + 1
-        steps += [Drag(number, at) for number in range(first, min(first + per_denoise, drags + 1))]
-        steps.append(Denoise(at))
-    return tuple(steps)
+    return from_counts([min(per_denoise, max(drags - at * per_denoise, 0)) for at in range(timesteps)])
 
 
 def drag_then_denoise(drags: int = 80, timesteps: int = 35) -> Schedule:
     """All drags at the first timestep, then denoise: what DragDiffusion does, and what AlDD is compared with."""
     return aldd(drags, max(drags, 1), timesteps)
+
+
+def from_counts(counts: Sequence[int]) -> Schedule:
+    """The schedule with so many drags at each timestep, and a denoise step after them; drags are numbered through."""
+    steps: list[Drag | Denoise] = []
+    number = 0
+    for at, count in enumerate(counts):
+        steps += [Drag(number + k, at) for k in range(1, count + 1)]
+        steps.append(Denoise(at))
+        number += count
+    return tuple(steps)
+
+
+def drags_at(schedule: Schedule) -> tuple[int, ...]:
+    """How many drags each timestep of a schedule gets: `from_counts` backwards."""
+    counts = [0] * (1 + max((step.at for step in schedule), default=-1))
+    for step in schedule:
+        counts[step.at] += isinstance(step, Drag)
+    return tuple(counts)

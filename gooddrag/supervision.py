@@ -74,11 +74,21 @@ def _patch_loss(
     F: Tensor, reference: Tensor, reference_at: Tensor, points: Points, r1: int, beta: float, norm: Norm
 ) -> Tensor:
     ahead = points.p + step_vector(points, beta)
-    difference = (sample_patch(F, ahead, r1, points.grid) - reference.detach()).abs()  # (n, 2r+1, 2r+1, C)
+    losses = patch_losses(F, ahead, reference.detach(), reference_at, r1, points.grid, norm)
+    return (losses * points.under_way).sum()
+
+
+def patch_losses(
+    F: Tensor, at: Tensor, reference: Tensor, reference_at: Tensor, r1: int, grid: tuple[int, int], norm: Norm
+) -> Tensor:
+    """‖ F_Ω(at, r1) − reference ‖ for each centre `at` (n, 2): (n,), without what lies off either map.
+
+    `reference` (n or 1, 2r+1, 2r+1, C) are the patches to compare with, cut out around `reference_at` (n or 1, 2).
+    """
+    difference = (sample_patch(F, at, r1, grid) - reference).abs()  # (n, 2r+1, 2r+1, C)
     offsets = window(r1, F.device)
-    on_map = inside(ahead[:, None, None] + offsets, points.grid)
-    on_map &= inside(reference_at[:, None, None] + offsets, points.grid)
-    return (norm(difference, on_map) * points.under_way).sum()
+    on_map = inside(at[:, None, None] + offsets, grid) & inside(reference_at[:, None, None] + offsets, grid)
+    return norm(difference, on_map)
 
 
 def patch_sum(difference: Tensor, on_map: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 from contextlib import closing
 from typing import Any
@@ -18,6 +17,7 @@ from gooddrag.methods import Method
 from gooddrag.result import Recorder, Result
 from gooddrag.steps import Denoised, Dragged, Inverted, Learned, Measured
 from gooddrag.task import DragTask
+from widgets.still import with_still
 
 SIDE = 320  # px on screen
 
@@ -54,9 +54,8 @@ class PointEntry(ipw.VBox):
 
     def _repr_mimebundle_(self, **how: Any) -> dict[str, Any]:
         """Where no kernel runs (a stored notebook), a picture of the task stands for the widget."""
-        data = dict(super()._repr_mimebundle_(**how) or {})
-        still = base64.b64encode(self.before.value).decode()
-        return data | {"image/png": still, "text/plain": f"PointEntry with {len(self.rows.children)} drag(s)"}
+        text = f"PointEntry with {len(self.rows.children)} drag(s)"
+        return with_still(super()._repr_mimebundle_(**how), self.before.value, text)
 
     @property
     def task(self) -> DragTask:

@@ -7,24 +7,21 @@ A run that was cut short goes on where it was (see `runner.py`).
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gooddrag.bench.runner import Unit, engine, run
+from gooddrag.bench.runner import FRESH, arguments, run, units_of
 from gooddrag.bench.statistics import Comparison, compare, estimate
 from gooddrag.files import write_whole
 from gooddrag.methods import DragDiffusion, GoodDrag, Method
 from gooddrag.pocket.quality import sheet
-from gooddrag.pocket.tasks import KINDS, KnownTask, make_task
+from gooddrag.pocket.tasks import make_task
 
-FRESH = 1000  # seeds from here on are for reports; nothing was ever tuned on them
+ROUND_TRIP = "round trip"  # not a method: pictures that only go into noise and come back, the best the engine can do
 GRADIENT_STEPS = 210  # every method gets as many as GoodDrag's 70 drags × 3
 
 
@@ -40,26 +37,12 @@ def methods() -> dict[str, Method]:
     }
 
 
-def round_trip_brokenness(seeds: range) -> list[float]:
-    """Brokenness of unedited pictures that went into noise and came back: what the engine itself can't do better."""
-    from gooddrag.editor import edit
-    from gooddrag.pocket.pose import fit_scene
-
-    backbone, method = engine(), GoodDrag.for_pocket(drags=0, lora=None)
-    values = []
-    for kind in KINDS:
-        for seed in seeds:
-            task = make_task(kind, seed).task
-            values.append(fit_scene(edit(backbone, task, method, use_cache=False).image).brokenness(task.mask))
-    return values
-
-
 def verdicts(table: pd.DataFrame, limit: float) -> list[str]:
     """What the benchmark asks of GoodDrag, and what it got; `limit` is the brokenness that round trips stay under."""
     ours = table[table["method"] == "gooddrag"]
     share = {
         "nearer to its target than it began": ours["error_share"] < 1,
-        "nearer to the true picture than the source, by masked PSNR": ours["edit_psnr"] > ours["source_psnr"],
+        "nearer to the true picture than the source, by masked PSNR": ours["gained_db"] > 0,
         "nearer to the true picture, by feature distance": ours["edit_feature_distance"]
         < ours["source_feature_distance"],
         f"no more broken than 95 % of the round trips ({limit:.1f} grey levels)": ours["brokenness"] <= limit,
@@ -82,10 +65,9 @@ def contests(table: pd.DataFrame) -> Iterator[tuple[str, str, str, Comparison]]:
                 yield measure, a, b, compare(both[a], both[b])
 
 
-def report(table: pd.DataFrame, round_trips: list[float]) -> str:
+def report(table: pd.DataFrame, round_trips: pd.Series) -> str:
     """The numbers as a page of Markdown."""
-    limit = float(np.quantile(round_trips, 0.95))
-    per_method = table.groupby("method", sort=False)
+    limit = float(round_trips.quantile(0.95))
     lines = [
         "# Pocket benchmark",
         "",
@@ -99,9 +81,8 @@ def report(table: pd.DataFrame, round_trips: list[float]) -> str:
         "| method | error left / asked | brokenness (grey levels) | PSNR gained (dB) | feature distance | tasks |",
         "|---|---|---|---|---|---|",
     ]
-    for name, part in per_method:
-        gained = part["edit_psnr"] - part["source_psnr"]
-        cells = [part["error_share"], part["brokenness"], gained, part["edit_feature_distance"]]
+    for name, part in table.groupby("method", sort=False):
+        cells = [part[m] for m in ("error_share", "brokenness", "gained_db", "edit_feature_distance")]
         lines.append(f"| {name} | " + " | ".join(str(estimate(c)) for c in cells) + f" | {len(part)} |")
     lines += [
         "",
@@ -118,8 +99,7 @@ def report(table: pd.DataFrame, round_trips: list[float]) -> str:
         "|---|---|---|---|",
     ]
     for kind, part in table[table["method"] == "gooddrag"].groupby("kind", sort=False):
-        gained = part["edit_psnr"] - part["source_psnr"]
-        cells = [part["error_share"], part["brokenness"], gained]
+        cells = [part[m] for m in ("error_share", "brokenness", "gained_db")]
         lines.append(f"| {kind} | " + " | ".join(f"{np.median(c):.2f}" for c in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -128,30 +108,23 @@ def contact_sheet(table: pd.DataFrame, side: int = 128, across: int = 4) -> Imag
     """Source, edit and truth of every GoodDrag edit, several tasks side by side."""
     triples = []
     for row in table[table["method"] == "gooddrag"].itertuples():
-        known: KnownTask = make_task(str(row.kind), int(row.seed))  # type: ignore[arg-type]
+        known = make_task(str(row.kind), int(row.seed))  # type: ignore[arg-type]
         triples.append([known.task.draw(4), Image.open(str(row.picture)), known.truth])
     return sheet([list(chain(*triples[k : k + across])) for k in range(0, len(triples), across)], side)
 
 
 def main() -> None:
     """Run what is missing, then write report.md, rows.csv and sheet.png."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--seeds", type=int, default=8, help="tasks of each kind")
-    arguments.add_argument("--first-seed", type=int, default=FRESH, help="below 1000: tuning tasks")
-    arguments.add_argument("--kinds", default=",".join(KINDS))
-    arguments.add_argument("--methods", default=",".join(methods()))
-    arguments.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    arguments.add_argument("--folder", type=Path, default=Path("runs/pocket-report"))
-    chosen = arguments.parse_args()
-    seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
-    units = [
-        Unit(label, methods()[label], kind, seed)
-        for label in chosen.methods.split(",")
-        for seed in seeds
-        for kind in chosen.kinds.split(",")
-    ]
-    table = run(units, chosen.folder, chosen.workers)
-    text = report(table, round_trip_brokenness(seeds))
+    parser = arguments(__doc__)
+    parser.add_argument("--methods", default=",".join(methods()))
+    parser.add_argument("--first-seed", type=int, default=FRESH, help="below 1000: tuning tasks")
+    chosen = parser.parse_args()
+    compared = {label: methods()[label] for label in chosen.methods.split(",")}
+    compared[ROUND_TRIP] = GoodDrag.for_pocket(drags=0, lora=None)
+    everything = run(units_of(compared, chosen, chosen.first_seed), chosen.folder, chosen.workers)
+    trips = everything["method"] == ROUND_TRIP
+    table = everything[~trips]
+    text = report(table, everything[trips]["brokenness"])
     write_whole(chosen.folder / "report.md", lambda part: part.write_text(text))
     write_whole(chosen.folder / "rows.csv", lambda part: table.drop(columns="picture").to_csv(part, index=False))
     write_whole(chosen.folder / "sheet.png", lambda part: contact_sheet(table).save(part, "PNG"))

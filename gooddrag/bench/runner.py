@@ -5,23 +5,30 @@ Each leaves one row and one picture, so a run that was cut short goes on where i
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import torch
 from rich.progress import track
 
+from gooddrag.backbone import Backbone, load_backbone
 from gooddrag.cache import content_key
+from gooddrag.editor import edit
 from gooddrag.files import write_whole
 from gooddrag.methods import Method
-from gooddrag.pocket.tasks import make_task
+from gooddrag.metrics.ground_truth import score
+from gooddrag.pocket.tasks import KINDS, make_task
+
+TUNING, FRESH = 100, 1000  # seeds below 1000 may choose settings; those from there on are for reports only
 
 
 @dataclass(frozen=True)
@@ -40,31 +47,21 @@ class Unit:
 
 
 @cache
-def engine() -> Any:
+def engine() -> Backbone:
     """This process's backbone. Pocket is too small for more than one thread: two processes do twice the work."""
-    import torch
-
-    from gooddrag.backbone import load_backbone
-
     torch.set_num_threads(1)
     return load_backbone("pocket", device="cpu")
 
 
 def do(unit: Unit, folder: Path) -> None:
-    """Edit, measure, and write picture and row. What is there already is left alone."""
-    from gooddrag.editor import edit
-    from gooddrag.metrics.ground_truth import score
-
+    """Edit, measure, and write picture and row."""
     path = unit.row(folder)
-    if path.exists():
-        return
     known = make_task(unit.kind, unit.seed)
     began = time.perf_counter()
     result = edit(engine(), known.task, unit.method)
     seconds = time.perf_counter() - began
     table = result.trace.table
     facts = {
-        "method": unit.label,
         "kind": unit.kind,
         "seed": unit.seed,
         "seconds": seconds,
@@ -75,6 +72,26 @@ def do(unit: Unit, folder: Path) -> None:
     }
     write_whole(path.with_suffix(".png"), lambda part: result.image.save(part, "PNG"))
     write_whole(path, lambda part: part.write_text(json.dumps(facts)))
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark may be asked for."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=8, help="tasks of each kind")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/pocket-report"))
+    return parser
+
+
+def units_of(methods: Mapping[str, Method], chosen: argparse.Namespace, first_seed: int) -> list[Unit]:
+    """Every method on every chosen task."""
+    return [
+        Unit(label, method, kind, seed)
+        for seed in range(first_seed, first_seed + chosen.seeds)
+        for kind in chosen.kinds.split(",")
+        for label, method in methods.items()
+    ]
 
 
 def run(units: Sequence[Unit], folder: Path, workers: int) -> pd.DataFrame:
@@ -91,8 +108,9 @@ def run(units: Sequence[Unit], folder: Path, workers: int) -> pd.DataFrame:
 def rows(units: Sequence[Unit], folder: Path) -> pd.DataFrame:
     """What is done: one row for each unit, with the path of its picture."""
     paths = {unit: unit.row(folder) for unit in units}
-    return pd.DataFrame(
+    table = pd.DataFrame(
         json.loads(path.read_text()) | {"method": unit.label, "picture": str(path.with_suffix(".png"))}
         for unit, path in paths.items()
         if path.exists()
     )
+    return table.assign(gained_db=table["edit_psnr"] - table["source_psnr"])

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
+from gooddrag.pocket.codec import to_tensor
 from gooddrag.pocket.pose import Fit, fit_scene, pose_net
 from gooddrag.pocket.tasks import KnownTask
 
@@ -33,7 +33,7 @@ def feature_distance(a: Image.Image, b: Image.Image) -> float:
     Built like LPIPS: each layer's features are scaled to unit length over the channels, and the squared differences
     are averaged over the picture and summed over the layers; but the network knows creatures instead of photos.
     """
-    x: Tensor = torch.stack([torch.from_numpy(np.asarray(p, np.float32)).permute(2, 0, 1) / 127.5 - 1 for p in (a, b)])
+    x = to_tensor(np.stack([np.asarray(a), np.asarray(b)]))
     total = 0.0
     for layer in pose_net().features:
         x = layer(x)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gooddrag.errors import BadInput
 from gooddrag.pocket import WEIGHTS
+from gooddrag.pocket.codec import to_tensor
 from gooddrag.pocket.world import BACKGROUNDS, FURS, RANGES, Scene, landmarks, render
 
 SIDE = 64
@@ -70,13 +71,18 @@ class Fit:
 
     def landmarks(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Where these landmarks are (n, 2), in pixels."""
-        found = landmarks(self.scene, SIDE)
-        return np.array([found[name][:2] for name in names])
+        return places(self.scene, names)
 
     def brokenness(self, where: NDArray[np.bool_] | None = None) -> float:
         """Root mean square of what no scene explains, in grey levels, over the picture or a mask (H, W)."""
         residual = self.residual if where is None else self.residual[where]
         return float(np.sqrt((residual**2).mean()))
+
+
+def places(scene: Scene, names: Sequence[str]) -> NDArray[np.float64]:
+    """Where a scene's landmarks are (n, 2), in pixels."""
+    found = landmarks(scene, SIDE)
+    return np.array([found[name][:2] for name in names])
 
 
 @lru_cache(1)
@@ -99,22 +105,22 @@ def pose_net(path: Path = WEIGHTS / "pose.safetensors") -> PoseNet:
 
 
 @torch.no_grad()
-def guess_scenes(images: Tensor, net: PoseNet | None = None) -> list[Scene]:
+def guess_scenes(images: Tensor) -> list[Scene]:
     """The network's own answer for pictures (B, 3, 64, 64) in [-1, 1]."""
-    shape, fur, background = (net or pose_net())(images)
+    shape, fur, background = pose_net()(images)
     return [
         _scene(vector, list(FURS)[f], list(BACKGROUNDS)[b])
         for vector, f, b in zip(shape.numpy(), fur.argmax(1), background.argmax(1), strict=True)
     ]
 
 
-def fit_scene(image: Image.Image, start: Scene | None = None) -> Fit:
+def fit_scene(image: Image.Image) -> Fit:
     """Find the scene whose picture differs least from `image` (64×64), beginning at the network's guess.
 
     Least squares through the renderer, with a loss that lets single broken spots count less than the whole.
     """
     picture = np.asarray(image, np.float32)
-    start = start or guess_scenes(torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1)[0]
+    start = guess_scenes(to_tensor(np.asarray(image)[None]))[0]
     goal = _soft(picture)
 
     def misfit(vector: np.ndarray) -> np.ndarray:
@@ -128,7 +134,7 @@ def fit_scene(image: Image.Image, start: Scene | None = None) -> Fit:
     limit = 1 + 2 * SLACK
     found = least_squares(
         misfit,
-        _vector(start).clip(-limit + 1e-3, limit - 1e-3),
+        shape_vector(start).clip(-limit + 1e-3, limit - 1e-3),
         bounds=(-limit, limit),
         jac=slopes,  # type: ignore[arg-type]
         loss="soft_l1",
@@ -145,7 +151,7 @@ def _soft(picture: np.ndarray) -> np.ndarray:
     return gaussian_filter(picture, (SOFTNESS, SOFTNESS, 0))
 
 
-def _vector(scene: Scene) -> np.ndarray:
+def shape_vector(scene: Scene) -> np.ndarray:
     """Shape parameters, so that the world's ranges become -1 … 1 (15,)."""
     return (np.array([getattr(scene, name) for name in NAMES]) - LOW) / (HIGH - LOW) * 2 - 1
 

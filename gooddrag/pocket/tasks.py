@@ -69,6 +69,7 @@ AMBIGUOUS: dict[str, Kind] = {  # for the lessons: more than one picture answers
     "ear-alone": Kind(lambda s, r: s.changed(y=s.y + _between(r, 0.28, 0.42)), ("left ear tip",), masked=False),
     "foot-alone": Kind(lambda s, r: s.changed(x=s.x + _either(r, 0.35, 0.6)), ("left foot",), masked=False),
 }
+ALL_KINDS = KINDS | AMBIGUOUS
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ class KnownTask:
     @property
     def dragged(self) -> tuple[str, ...]:
         """The names of the dragged landmarks, in the order of the handles."""
-        return (KINDS | AMBIGUOUS)[self.kind].handles
+        return ALL_KINDS[self.kind].handles
 
     @classmethod
     def read(cls, folder: Path) -> KnownTask:
@@ -121,14 +122,13 @@ def make_task(kind: str, seed: int) -> KnownTask:
     Scenes are drawn until all handles are visible before and after, stay 3 px inside the picture, and move by at least
     2 px; and until the changed scene is one that the world itself could have drawn.
     """
-    kinds = KINDS | AMBIGUOUS
-    if kind not in kinds:
-        raise BadInput(f"There is no task kind '{kind}': choose one of {', '.join(kinds)}.")
+    if kind not in ALL_KINDS:
+        raise BadInput(f"There is no task kind '{kind}': choose one of {', '.join(ALL_KINDS)}.")
     rng = np.random.default_rng([seed, *kind.encode()])
     for _ in range(DRAWS):
         before = sample_scene(rng)
-        after = kinds[kind].change(before, rng)
-        points = _points(before, after, kinds[kind].handles) if in_world(after) else None
+        after = ALL_KINDS[kind].change(before, rng)
+        points = _points(before, after, ALL_KINDS[kind].handles) if in_world(after) else None
         if points is not None:
             return _known_task(kind, seed, before, after, *points)
     raise BadInput(f"No well-posed task of kind '{kind}' was found for seed {seed}: use another seed.")
@@ -149,7 +149,7 @@ def _known_task(
     kind: str, seed: int, before: Scene, after: Scene, handles: np.ndarray, targets: np.ndarray
 ) -> KnownTask:
     source, truth = to_image(render(before, SIDE).image), to_image(render(after, SIDE).image)
-    mask = changed_region(source, truth) if (KINDS | AMBIGUOUS)[kind].masked else None
+    mask = changed_region(source, truth) if ALL_KINDS[kind].masked else None
     task = DragTask(source, mask=mask, handles=handles, targets=targets, name=f"{kind}-{seed}")
     return KnownTask(task, truth, before, after, kind, seed)
 

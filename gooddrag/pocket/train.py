@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from gooddrag.pocket import WEIGHTS
-from gooddrag.pocket.codec import PatchCodec
+from gooddrag.pocket.codec import PatchCodec, to_tensor
 from gooddrag.pocket.world import render, sample_scene
 
 HELD_OUT = 10**9  # scene numbers from here on are never trained on
@@ -222,11 +222,6 @@ def draw_batch(
     t = ((torch.randperm(n, generator=chance) + torch.rand(n, generator=chance)) * 1000 / n).long()
     noise = torch.randn(z0.shape, generator=chance)
     return schedule.add_noise(z0, noise, t), t, schedule.get_velocity(z0, noise, t)
-
-
-def to_tensor(pictures: np.ndarray) -> Tensor:
-    """(N, H, W, 3) uint8 → (N, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240.0) -> Generator[Progress, None, None]:

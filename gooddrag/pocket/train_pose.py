@@ -19,8 +19,9 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, smooth_l
 
 from gooddrag.files import write_whole
 from gooddrag.pocket import WEIGHTS
-from gooddrag.pocket.pose import NAMES, PoseNet, _vector
-from gooddrag.pocket.train import TrainSettings, render_world, scene_number, to_tensor
+from gooddrag.pocket.codec import to_tensor
+from gooddrag.pocket.pose import NAMES, PoseNet, shape_vector
+from gooddrag.pocket.train import TrainSettings, render_world, scene_number
 from gooddrag.pocket.world import BACKGROUNDS, FURS, sample_scene
 
 BATCH = 64
@@ -30,7 +31,7 @@ MIRRORED = [NAMES.index(name) for name in ("yaw", "roll", "x", "light")]
 def answers(count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Shape (N, 15), fur (N,) and background (N,) of the world's first scenes."""
     scenes = [sample_scene(scene_number(k)) for k in range(count)]
-    shape = torch.from_numpy(np.stack([_vector(s) for s in scenes])).float()
+    shape = torch.from_numpy(np.stack([shape_vector(s) for s in scenes])).float()
     fur = torch.tensor([list(FURS).index(s.fur) for s in scenes])
     return shape, fur, torch.tensor([list(BACKGROUNDS).index(s.background) for s in scenes])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Hashable, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 from figures.style import LessonFigure, house_style
 from gooddrag.backbone import Backbone
 from gooddrag.features import Frame
+from widgets.still import with_still
 
 MOST_DRAWN = 300  # pictures that an explorer remembers; the oldest goes first
 WIDE = {"description_width": "initial"}
@@ -74,9 +74,8 @@ class Explorer(ipw.VBox):
         return html.unescape(self.note.value)
 
     def _repr_mimebundle_(self, **how: Any) -> dict[str, Any]:
-        data = dict(super()._repr_mimebundle_(**how) or {})
-        still = base64.b64encode(self.picture.value).decode()
-        return data | {"image/png": still, "text/plain": f"{type(self).__name__}: {self.text}"}
+        bundle = super()._repr_mimebundle_(**how)
+        return with_still(bundle, self.picture.value, f"{type(self).__name__}: {self.text}")
 
 
 def shown(figure: LessonFigure) -> Shown:

@@ -15,7 +15,7 @@ from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath, ddim_invert
 from gooddrag.features import inside, sample_patch, window
 from gooddrag.methods import SUPERVISIONS, Method
-from gooddrag.supervision import Norm, Points, step_vector
+from gooddrag.supervision import Norm, Points, patch_losses, step_vector
 from gooddrag.task import DragTask
 from widgets.explorers.base import WIDE, Explorer, Shown, latent_of, shown
 
@@ -143,10 +143,7 @@ def losses_around(
 
     F is (1, C, h, w); `reference_at` and p (2,) are integer cells. Returns (2R+1, 2R+1), NaN off the grid.
     """
-    offsets = window(r1, F.device)
     centres = (p + window(R, F.device)).flatten(0, 1)
     reference = sample_patch(F, reference_at[None], r1, grid)
-    difference = (sample_patch(F, centres, r1, grid) - reference).abs()  # (n, 2r+1, 2r+1, C)
-    on_map = inside(centres[:, None, None] + offsets, grid) & inside(reference_at + offsets, grid)
-    losses = norm(difference, on_map).masked_fill(~inside(centres, grid), torch.nan)
-    return losses.unflatten(0, (2 * R + 1, 2 * R + 1))
+    losses = patch_losses(F, centres, reference, reference_at[None], r1, grid, norm)
+    return losses.masked_fill(~inside(centres, grid), torch.nan).unflatten(0, (2 * R + 1, 2 * R + 1))

@@ -15,7 +15,7 @@ from torch import Tensor
 import figures
 from figures.style import COLOURS, house_style, lines, new_figure
 from gooddrag.backbone import Backbone
-from gooddrag.diffusion import SourcePath, Timeline, ddim_invert, predict_x0
+from gooddrag.diffusion import SourcePath, Timeline, add_noise, ddim_invert, predict_x0
 from gooddrag.lora import Weights, applied, train_identity
 from gooddrag.methods import LoraSettings
 from widgets.explorers.base import Explorer, Shown, latent_of, rendered, stacked
@@ -134,7 +134,7 @@ class LoraExplorer(Explorer):
         """Predicted clean latents for several noises (NOISES, C, h, w), the same ones for every adapter."""
         level = self.backbone.alpha_bar(GUESS_AT)
         noise = torch.randn((NOISES, *self.z0.shape[1:]), generator=torch.Generator().manual_seed(1)).to(self.z0)
-        z = level**0.5 * self.z0 + (1 - level) ** 0.5 * noise
+        z = add_noise(self.z0, noise, level)
         return predict_x0(z, self.backbone.predict(z, GUESS_AT).eps, level)
 
     @property

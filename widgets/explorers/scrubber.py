@@ -9,7 +9,7 @@ from torch import Tensor
 
 import figures
 from gooddrag.backbone import Backbone
-from gooddrag.diffusion import Timeline, ddim_invert, predict_x0
+from gooddrag.diffusion import Timeline, add_noise, ddim_invert, predict_x0
 from widgets.explorers.base import WIDE, Explorer, Shown, latent_of, shown
 
 NOISES = {"the picture's own (DDIM inversion)": True, "random": False}
@@ -37,8 +37,7 @@ class TimestepScrubber(Explorer):
         """z at timestep t (1, C, h, w), by inversion or by mixing in the same random noise at every t."""
         if inverted:
             return self._inverted[t]
-        level = self.backbone.alpha_bar(t)
-        return level**0.5 * self.z0 + (1 - level) ** 0.5 * self._noise
+        return add_noise(self.z0, self._noise, self.backbone.alpha_bar(t))
 
     @torch.no_grad()
     def x0(self, t: int, inverted: bool = True) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import ipywidgets as ipw
 
 import figures
 from figures.style import COLOURS, house_style
 from gooddrag.errors import BadInput
-from gooddrag.schedule import Denoise, Drag, Schedule, aldd, drag_then_denoise
+from gooddrag.schedule import Schedule, aldd, drag_then_denoise, drags_at, from_counts
 from widgets.explorers.base import WIDE, Explorer, Shown, shown
 
 RULES = {"alternate (AlDD)": "aldd", "all drags first": "drag_then_denoise"}
@@ -45,7 +43,7 @@ class ScheduleStrip(Explorer):
     @property
     def schedule(self) -> Schedule:
         """The strip as data, drags numbered through from 1."""
-        return schedule_of(self.counts)
+        return from_counts(self.counts)
 
     @property
     def cost(self) -> str:
@@ -68,7 +66,7 @@ class ScheduleStrip(Explorer):
                 schedule = aldd(self.drags.value, self.per_denoise.value, self.timesteps)
             else:
                 schedule = drag_then_denoise(self.drags.value, self.timesteps)
-            self.counts, self.problem = counts_of(schedule), ""
+            self.counts, self.problem = drags_at(schedule), ""
         except BadInput as error:
             self.counts = self.counts or (0,) * self.timesteps
             self.problem = f"The strip stays as it was. {error}"
@@ -88,23 +86,6 @@ class ScheduleStrip(Explorer):
             axes.set_title(f"at timestep index {at}: {_number(self.counts[at], 'drag')}", loc="right", fontsize=11)
             axes.set(xlim=(-1, len(self.counts)), ylim=(0, max(*self.counts, 4) * 1.1))
         return Shown(shown(figure).picture, f"{self.problem} {self.cost}".strip())
-
-
-def schedule_of(counts: Sequence[int]) -> Schedule:
-    """Drags at each timestep → the schedule that makes them, with a denoise step after each timestep's drags."""
-    steps: list[Drag | Denoise] = []
-    number = 0
-    for at, count in enumerate(counts):
-        steps += [Drag(number + k, at) for k in range(1, count + 1)]
-        steps.append(Denoise(at))
-        number += count
-    return tuple(steps)
-
-
-def counts_of(schedule: Schedule) -> tuple[int, ...]:
-    """How many drags each timestep of a schedule gets."""
-    timesteps = 1 + max(step.at for step in schedule)
-    return tuple(sum(isinstance(step, Drag) and step.at == at for step in schedule) for at in range(timesteps))
 
 
 def _number(count: int, word: str) -> str:
