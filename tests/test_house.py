@@ -19,8 +19,10 @@ from packaging.utils import canonicalize_name
 import gooddrag
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # where conda-forge says it differently
+# where conda-forge says it differently
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 ROOMS = ("gooddrag", "widgets", "figures")
+EXTRAS = ("test", "lint", "video")
 MARKDOWN = [ROOT / "README.md", *(path for path in ROOT.glob("*.md") if path.name != "README.md")]
 MARKDOWN += [path for room in ROOMS for path in (ROOT / room).rglob("*.md")]
 
@@ -58,12 +60,12 @@ def imported(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def test_the_dev_extra_is_test_and_lint_together():
-    assert project()["optional-dependencies"]["dev"] == ["gooddrag[test,lint]"]
+def test_the_dev_extra_is_all_others_together():
+    assert project()["optional-dependencies"]["dev"] == [f"gooddrag[{','.join(EXTRAS)}]"]
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound():
-    for name, specifier in requirements("test", "lint").items():
+    for name, specifier in requirements(*EXTRAS).items():
         assert {clause.operator for clause in specifier} == {">=", "<"}, name
 
 
@@ -73,14 +75,14 @@ def test_conda_asks_for_the_same_names_and_ranges_as_pip():
     python = conda.pop("python")
     del conda["pip"]
 
-    assert conda == {CONDA_NAMES.get(name, name): spec for name, spec in requirements("test", "lint").items()}
+    assert conda == {CONDA_NAMES.get(name, name): spec for name, spec in requirements(*EXTRAS).items()}
     assert SpecifierSet(project()["requires-python"]) & python == python, "conda's Python must lie within ours"
     assert entries[-1] == {"pip": ["-e ."]}
 
 
 def test_every_dependency_is_pinned_within_its_range():
     pinned = pins()
-    for name, specifier in requirements("test", "lint").items():
+    for name, specifier in requirements(*EXTRAS).items():
         assert pinned[name] in specifier, f"{name}=={pinned[name]} is outside {specifier}"
 
 
@@ -96,7 +98,7 @@ def test_pre_commit_runs_the_pinned_ruff():
     assert repo["rev"] == f"v{pins()['ruff']}"
 
 
-@pytest.mark.parametrize(("rooms", "extras"), [(ROOMS, ()), (("tests",), ("test",))])
+@pytest.mark.parametrize(("rooms", "extras"), [(ROOMS, ("video",)), (("tests",), ("test",))])
 def test_whatever_is_imported_is_declared(rooms, extras):
     ours = {*ROOMS, "tests", "conftest", "lessons"}
     declared = set(requirements(*extras)) | {"packaging"}  # pytest itself brings packaging

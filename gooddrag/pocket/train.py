@@ -136,7 +136,7 @@ class PocketModel(nn.Module):
 def learning_rate_at(step: int, settings: TrainSettings, optimised: int | None = None) -> float:
     """Warm up, hold, then fall with the inverse root of the step; cool down linearly over the last pictures.
 
-    `optimised` counts from the optimisers' start, which is later than the model's where only weights were at hand.
+    `optimised` counts from the optimiser's start, which is later than the model's where only weights were at hand.
     """
     optimised = step if optimised is None else optimised
     rate = settings.learning_rate * min(1.0, (optimised + 1) / settings.warmup)
@@ -145,67 +145,9 @@ def learning_rate_at(step: int, settings: TrainSettings, optimised: int | None =
     return rate * min(1.0, left / settings.cooldown) if settings.cooldown else rate
 
 
-class Optimisers:
-    """Muon for the weights that mix channels, AdamW for all else (first and last layer, norms, biases, context).
-
-    Muon turns each update into the nearest orthogonal matrix, so that no direction is starved; a convolution counts as
-    the matrix (out, in × kernel). It is scaled to AdamW's usual step, so both share one learning rate.
-    """
-
-    def __init__(self, model: PocketModel, settings: TrainSettings):
-        outer = {id(p) for layer in (model.unet.conv_in, model.unet.conv_out) for p in layer.parameters()}
-        inner = [p for p in model.unet.parameters() if p.ndim >= 2 and id(p) not in outer]
-        chosen = {id(p) for p in inner}
-        self.matrices = [(p, nn.Parameter(_as_matrix(p.data))) for p in inner]
-        assert all(matrix.data_ptr() == p.data_ptr() for p, matrix in self.matrices), "the model isn't channels-last"
-        self.by_name: dict[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(
-                [matrix for _, matrix in self.matrices],
-                settings.learning_rate,
-                weight_decay=0.01,
-                adjust_lr_fn="match_rms_adamw",
-            ),
-            "adam": torch.optim.AdamW(
-                [p for p in model.parameters() if id(p) not in chosen],
-                settings.learning_rate,
-                betas=(0.9, 0.99),
-                weight_decay=0.01,
-            ),
-        }
-
-    def step(self, rate: float) -> None:
-        """One update of all weights from their gradients."""
-        for p, matrix in self.matrices:
-            assert p.grad is not None
-            matrix.grad = _as_matrix(p.grad)
-        for optimiser in self.by_name.values():
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-
-    def state(self) -> dict[str, Tensor]:
-        """The moments of both, by name."""
-        return {
-            f"{name}.{index}.{key}": value.clone()  # Adam's counters are one tensor in the end: files want copies
-            for name, optimiser in self.by_name.items()
-            for index, p in enumerate(optimiser.param_groups[0]["params"])
-            for key, value in optimiser.state[p].items()
-        }
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
-        for name, optimiser in self.by_name.items():
-            params = optimiser.param_groups[0]["params"]
-            for key, value in state.items():
-                owner, _, rest = key.partition(".")
-                if owner == name:
-                    index, _, moment = rest.partition(".")
-                    optimiser.state[params[int(index)]][moment] = value.clone()
-
-
-def _as_matrix(weight: Tensor) -> Tensor:
-    """(out, in) as it is; a convolution (out, in, k, k), stored channels-last, as (out, k·k·in), without a copy."""
-    return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+def build_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW with a short memory for the gradients' size: with the usual 0.999, wide nets diverged at this rate."""
+    return torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
 
 
 def draw_batch(
@@ -235,8 +177,8 @@ def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240
     codec, model, step = _starting_point(folder, settings, pictures)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    optimisers = Optimisers(model, settings)
-    optimised = _load_training(folder, average, optimisers)
+    optimiser = build_optimiser(model, settings)
+    optimised = _load_training(folder, average, optimiser)
     schedule, began, saved = noise_schedule(), time.monotonic(), time.monotonic()
     try:
         while step * settings.batch < settings.pictures:
@@ -248,17 +190,19 @@ def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240
             model.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimisers.step(rate)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
             step, optimised = step + 1, optimised + 1
             decay = min(settings.ema, (1 + step) / (10 + step))
             values = [value for _, value in model.state_dict().items()]
             torch._foreach_lerp_(list(average.values()), values, 1 - decay)
             yield Progress(step, step * settings.batch, loss.item(), rate, time.monotonic() - began)
             if time.monotonic() - saved > save_every:
-                save_checkpoint(folder, codec, model, average, optimisers, (step, optimised), settings)
+                save_checkpoint(folder, codec, model, average, optimiser, (step, optimised), settings)
                 saved = time.monotonic()
     finally:
-        save_checkpoint(folder, codec, model, average, optimisers, (step, optimised), settings)
+        save_checkpoint(folder, codec, model, average, optimiser, (step, optimised), settings)
 
 
 def _starting_point(folder: Path, settings: TrainSettings, pictures: np.ndarray) -> tuple[PatchCodec, PocketModel, int]:
@@ -278,7 +222,7 @@ def _starting_point(folder: Path, settings: TrainSettings, pictures: np.ndarray)
     return codec, model, int(state["step"])
 
 
-def _load_training(folder: Path, average: dict[str, Tensor], optimisers: Optimisers) -> int:
+def _load_training(folder: Path, average: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> int:
     """Restore average and moments from the checkpoint, if there is one; returns how many steps they hold."""
     checkpoint = folder / "checkpoint.safetensors"
     if not checkpoint.exists():
@@ -286,8 +230,12 @@ def _load_training(folder: Path, average: dict[str, Tensor], optimisers: Optimis
     state = load_file(checkpoint)
     for name, value in average.items():
         value.copy_(state[f"average.{name}"])
-    optimisers.load(state)
-    return int(state.get("optimised", 0))
+    for key, value in state.items():
+        owner, _, rest = key.partition(".")
+        if owner == "adam":
+            index, _, moment = rest.partition(".")
+            optimiser.state[optimiser.param_groups[0]["params"][int(index)]][moment] = value
+    return int(state["optimised"])
 
 
 def save_checkpoint(
@@ -295,19 +243,23 @@ def save_checkpoint(
     codec: PatchCodec,
     model: PocketModel,
     average: dict[str, Tensor],
-    optimisers: Optimisers,
+    optimiser: torch.optim.Optimizer,
     steps: tuple[int, int],
     settings: TrainSettings,
 ) -> None:
     """Write `checkpoint.safetensors` whole or not at all: a kill at any moment leaves the last one intact.
 
-    `steps` are those of the model and those of the optimisers.
+    `steps` are those of the model and those of the optimiser.
     """
     state = {f"codec.{k}": v for k, v in asdict(codec).items()}
     state |= {"step": torch.tensor(steps[0]), "optimised": torch.tensor(steps[1])}
     state |= {f"model.{k}": v for k, v in model.state_dict().items()}
     state |= {f"average.{k}": v for k, v in average.items()}
-    state |= optimisers.state()
+    state |= {
+        f"adam.{index}.{moment}": value.clone()  # Adam's counters are one tensor in the end: files want copies
+        for index, p in enumerate(optimiser.param_groups[0]["params"])
+        for moment, value in optimiser.state[p].items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "checkpoint.part"
     save_file({k: v.contiguous() for k, v in state.items()}, part, {"settings": json.dumps(asdict(settings))})
