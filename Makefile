@@ -24,7 +24,8 @@ lab: .venv/.installed ## open the first notebook in JupyterLab
 demo: .venv/.installed ## the same drag without a browser; results in runs/demo
 	$(BIN)/gooddrag edit gooddrag/pocket/examples/move-3 --out runs/demo --animate
 
-test: .venv/.installed ## run every test, notebooks included (choose some: PYTEST_ARGS="-k schedule")
+test: .venv/.installed ## run every test, notebooks and browser included (choose some: PYTEST_ARGS="-k schedule")
+	-@$(BIN)/python tests/browser/find_browser.py
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: .venv/.installed ## check formatting, style, types and the direction of imports
