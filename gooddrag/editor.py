@@ -290,7 +290,8 @@ class _Edit:
     def _picture(self, z: Tensor) -> Image.Image:
         picture = self.frame.to_image(self.backbone.decode(z))
         if self.method.keep_outside and self.mask is not None:
-            soft = Image.fromarray(self.mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1))
+            hard = Image.fromarray(self.mask.astype(np.uint8) * 255)
+            soft = hard.filter(ImageFilter.GaussianBlur(self.method.feather))
             picture = Image.composite(picture, self.original, soft)
         return picture
 

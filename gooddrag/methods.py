@@ -73,6 +73,7 @@ class Method(BaseModel):
     )
     mutual_attention: Literal["after_drags", "always", "off"] = "after_drags"
     keep_outside: bool = Field(default=False, description="paste the original back outside the mask at the end")
+    feather: float = Field(default=1.0, ge=0, le=256, description="softness of that seam, in image px")
     lora: LoraSettings | None = LoraSettings()
     compat: Literal["paper", "official"] = "paper"
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -168,9 +168,15 @@ def test_the_mask_term_holds_the_rest_in_place(tiny, task, quick):
 
 
 def test_pixels_outside_the_mask_are_pasted_back_on_request(tiny, task, quick):
-    result = edit(tiny, task, quick.with_settings(keep_outside=True), use_cache=False)
-    far = np.s_[:4, :]
-    assert np.array_equal(np.asarray(result.image)[far], np.asarray(task.image)[far])
+    plain, sharp, soft = (
+        np.asarray(edit(tiny, task, quick.with_settings(**how), use_cache=False).image, int)
+        for how in ({}, {"keep_outside": True, "feather": 0}, {"keep_outside": True, "feather": 4})
+    )
+    original = np.asarray(task.image, int)
+    assert np.array_equal(sharp[~task.mask], original[~task.mask])
+    assert np.array_equal(sharp[task.mask], plain[task.mask])
+    edge = np.s_[8, 8:56]  # the first row of the mask: half original, half edit, where the seam is soft
+    assert np.abs(soft - original)[edge].mean() < 0.7 * np.abs(plain - original)[edge].mean()
 
 
 def test_a_stop_finishes_the_picture_from_where_it_is(tiny, task, quick):
