@@ -9,21 +9,28 @@ from gooddrag.schedule import Schedule, drags_at
 
 
 def schedule_strip(schedules: Mapping[str, Schedule]) -> LessonFigure:
-    """How many drags each timestep gets, one strip a schedule; small ticks below are the denoise steps."""
+    """How many drags each timestep gets (bars), one strip a schedule; each small ring on the axis is a denoise step."""
     with house_style():
-        figure = new_figure(9, 1.1 + 1.15 * len(schedules))
+        figure = new_figure(9, 0.9 + 1.25 * len(schedules))
         strips = figure.subplots(len(schedules), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, (name, schedule), look in zip(strips, schedules.items(), lines(), strict=False):
             counts = drags_at(schedule)
             axes.bar(range(len(counts)), counts, color=look["color"], width=0.8)
-            axes.plot(range(len(counts)), [0] * len(counts), "|", color="black", markersize=7)
-            axes.set_title(name, loc="left", fontsize=11)
+            ring = {"color": "black", "markerfacecolor": "white", "markersize": 5, "clip_on": False, "zorder": 3}
+            axes.plot(range(len(counts)), [0] * len(counts), "o", **ring)
+            axes.set_title(name, loc="left")
             axes.grid(axis="x", visible=False)
-        strips[len(strips) // 2].set_ylabel("drags")
-        strips[-1].set_xlabel("timestep index (0 is the noisiest; each tick is one denoise step)")
-    told = "; ".join(f"{name}: {sum(drags_at(s))} drags over {_used(s)} timesteps" for name, s in schedules.items())
+            axes.tick_params(axis="x", pad=6)
+        figure.supylabel("drags", fontsize=12)
+        strips[-1].set_xlabel("timestep index (0 is the noisiest; each ring is a denoise step)")
+    told = "; ".join(f"{name}: {_told(schedule)}" for name, schedule in schedules.items())
     return figure.described(f"Drags at each timestep. {told}.")
 
 
-def _used(schedule: Schedule) -> int:
-    return sum(count > 0 for count in drags_at(schedule))
+def _told(schedule: Schedule) -> str:
+    counts = drags_at(schedule)
+    used = [at for at, count in enumerate(counts) if count]
+    if not used:
+        return f"no drags, {len(counts)} denoise steps"
+    where = f"timestep index {used[0]}" if len(used) == 1 else f"{len(used)} timesteps, indices {used[0]} to {used[-1]}"
+    return f"{sum(counts)} drags at {where}, at most {max(counts)} at one; {len(counts)} denoise steps"

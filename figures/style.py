@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import cycle
-from typing import Any
+from itertools import count, cycle
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v")
+SMALL = 11  # pt, the least size of letters
 SETTINGS: dict[str, Any] = {
     "font.size": 12,
+    "axes.titlesize": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
     "lines.linewidth": 2.2,
+    "lines.markersize": 7,
     "figure.dpi": 96,
+    "figure.constrained_layout.w_pad": 0.06,
     "savefig.bbox": "tight",
     "legend.frameon": False,
 }
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -34,8 +42,37 @@ def house_style() -> Iterator[None]:
 
 
 def lines() -> Iterator[dict[str, Any]]:
-    """Colour and dash of the first, second, … line, so that no line is told by its colour alone."""
-    return ({"color": c, "linestyle": d} for c, d in zip(cycle(COLOURS), cycle(DASHES), strict=False))
+    """Colour, dash and marker of the first, second, … line, so that no line is told by its colour alone.
+
+    Markers stand apart on a line, and those of the next line elsewhere, so that both show where lines run together.
+    """
+    for k, colour, dash, marker in zip(count(), cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False):
+        places = (0.04 + 0.05 * (k % 4), 0.2)  # the first and the distance between two, in diagonals of the axes
+        yield {
+            "color": colour,
+            "linestyle": dash,
+            "marker": marker,
+            "markevery": places,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.8,
+        }
+
+
+def halo(width: float = 2.2) -> list[AbstractPathEffect]:
+    """A white rim with a thin black one around it, by which a line of any colour stands out on any picture.
+
+    `width` is that of the line (or 0, for letters), in pt.
+    """
+    return [
+        Stroke(linewidth=width + 4, foreground="black"),
+        Stroke(linewidth=width + 2.6, foreground="white"),
+        Normal(),
+    ]
+
+
+def named(things: T | Mapping[str, T]) -> dict[str, T]:
+    """Several things by name; a single one has the name ""."""
+    return dict(things) if isinstance(things, Mapping) else {"": things}
 
 
 class LessonFigure(Figure):

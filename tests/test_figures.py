@@ -5,7 +5,9 @@ import pytest
 
 import figures
 from gooddrag.editor import edit
+from gooddrag.errors import BadInput
 from gooddrag.schedule import aldd, drag_then_denoise
+from gooddrag.task import DragTask
 
 
 @pytest.fixture
@@ -20,17 +22,15 @@ def test_the_distance_curve_is_the_mean_over_the_points(result):
     assert np.allclose(line.get_ydata(), table[table["phase"] != "denoise"].groupby("drag")["distance"].mean())
 
 
-def test_two_traces_are_told_by_more_than_colour(result):
+def test_two_traces_are_named(result):
     figure = figures.drift_curve({"one": result.trace, "two": result.trace})
-    one, two = figure.axes[0].lines
-    assert one.get_linestyle() != two.get_linestyle()
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["one", "two"]
+    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == ["one", "two"]
 
 
-def test_the_perturbation_curve_has_a_dot_for_each_drag(result):
+def test_the_perturbation_curve_has_a_tick_for_each_drag(result):
     figure = figures.perturbation_curve(result.trace)
-    dots = [line for line in figure.axes[0].lines if line.get_marker() == "."]
-    assert len(dots[0].get_xdata()) == 4
+    ticks = [line for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert len(ticks[0].get_xdata()) == 4
 
 
 def test_trajectories_end_where_the_trace_does(result):
@@ -93,25 +93,35 @@ def test_small_multiples_share_their_axes():
 def test_a_sheet_has_a_row_for_each_task(task):
     figure = figures.sheet({"a": [task.image] * 3, "b": [task.image] * 3})
     assert [axes.get_title() for axes in figure.axes[:3]] == ["source", "edit", "truth"]
-    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["a", "b"]
+    assert [axes.texts[0].get_text() for axes in figure.axes[::3]] == ["a", "b"]
+
+
+def test_a_sheet_with_a_picture_too_few_says_so(task):
+    with pytest.raises(BadInput, match="'a' has 2 pictures: give one each for source, edit, truth"):
+        figures.sheet({"a": [task.image] * 2})
 
 
 def test_perturbation_is_drawn_for_both_sides_of_the_mask(result):
     figure = figures.perturbation_by_timestep(result.trace)
-    rows = result.trace.table.query("point == 0 and phase == 'denoise'")
+    rows = result.trace.table.query("point == 0 and phase != 'drag'")
     for axes, column in zip(figure.axes, ("perturbation_inside", "perturbation_outside"), strict=True):
+        assert list(axes.lines[0].get_xdata()) == list(range(9))
         assert np.allclose(axes.lines[0].get_ydata(), rows[column])
 
 
-def test_every_figure_has_an_alt_text(result, task):
-    made = [
-        figures.perturbation_by_timestep(result.trace),
-        figures.drift_curve(result.trace),
-        figures.perturbation_curve(result.trace),
-        figures.trajectories(result.image, result.trace),
-        figures.before_after({"a": task.image}),
+def test_a_bar_reaches_from_the_timestep_s_entry_to_its_last_drag(result):
+    bars = figures.perturbation_by_timestep(result.trace).axes[0].collections[0].get_segments()
+    inside = result.trace.table.query("point == 0")["perturbation_inside"].to_numpy()
+    ends = [(inside[0], inside[2]), (inside[3], inside[5])]  # start, 2 drags, denoise, 2 drags
+    assert np.allclose([bar[:, 1] for bar in bars], ends)
+
+
+def test_a_mask_that_allows_everything_has_no_outside(tiny, task, quick):
+    trace = edit(tiny, DragTask(task.image, task.handles, task.targets), quick, use_cache=False).trace
+    assert "everything may change" in [
+        text.get_text() for text in figures.perturbation_by_timestep(trace).axes[1].texts
     ]
-    assert all(len(figure.alt_text) > 20 for figure in made)
+    assert "outside" not in figures.perturbation_curve(trace).alt_text
 
 
 def test_a_figure_shows_itself_in_a_notebook_with_its_alt_text(task):
