@@ -1,4 +1,4 @@
-"""The one loop. `iter_edit` yields every step of an edit; `edit` runs it to its end.
+"""The one loop. `iter_edit` yields every step of an edit; `edit` runs it to its end; `Editing` can stop and go on.
 
 Notebooks, widgets, progress bars, recorders and the stop button are all consumers of the same stream. Closing the
 stream stops the work at once and leaves the model bit for bit as it was.
@@ -22,11 +22,11 @@ from gooddrag.backbone import Backbone, Look
 from gooddrag.diffusion import SourcePath, ddim_invert, ddim_step, predict_x0
 from gooddrag.errors import BadInput, EditFailed
 from gooddrag.features import Frame, inside, sample_cells
-from gooddrag.lora import Weights, applied, identity_key, train_identity
+from gooddrag.lora import Weights, applied, identity_key, refuse_adapted, train_identity
 from gooddrag.methods import Method
 from gooddrag.result import Result
 from gooddrag.schedule import Denoise, Schedule
-from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Measured, Started, Step
+from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Measured, Started, Step, Supervised
 from gooddrag.supervision import Points, mask_loss, step_vector
 from gooddrag.task import DragTask
 from gooddrag.tracking import track_points
@@ -53,32 +53,53 @@ def iter_edit(
 ) -> Generator[Step, None, None]:
     """GoodDrag's algorithm (and its rivals of the same family) as a stream of steps.
 
-    Yields `Learned`, `Inverted`, `Started`, then `Dragged` and `Denoised` in the order of the schedule, and `Finished`.
-    Fine-tuning and inversion are passed over where the cache has their result.
+    Yields `Learned`, `Inverted`, `Started`, then in the order of the schedule drags (J times `Supervised`, `Dragged`)
+    and `Denoised`, at last `Finished`. Fine-tuning and inversion are passed over where the cache has their result.
 
     Raises
     ------
     BadInput
-        Before any work is done, when method and task do not fit.
+        Before any work is done, when method and task do not fit, or another edit's adapter is in the model.
     EditFailed
         When the numbers break down (NaN), or compat="official" meets a border where the published code fails.
     """
-    schedule = method.steps_to_take()
-    frame = Frame.fit(
-        task.image.size,
-        backbone.latent_scale,
-        backbone.image_multiple,
-        backbone.working_side,
-        official=method.compat == "official",
-    )
-    _check_fit(task, frame)
-    z0 = backbone.encode(frame.to_tensor(task.image))
-    adapter: Weights = {}
-    if method.lora is not None:
-        adapter = yield from _learn_identity(backbone, z0, method, use_cache)
-    with applied(backbone.unet, adapter):
-        path = yield from _source_path(backbone, z0, method, use_cache)
-        yield from _Edit(backbone, task, method, frame, path).run(schedule)
+    yield from Editing(backbone, task, method, use_cache=use_cache).steps()
+
+
+class Editing:
+    """An edit that can be left and gone on with. Arguments as for `iter_edit`.
+
+    `steps()` is the stream of `iter_edit`. Between two streams the model is as it was without the edit. A stream that
+    is opened after the first was closed goes on behind the last step, and what follows is bit for bit what would have
+    followed; only fine-tuning and inversion start anew where they weren't at their end.
+    """
+
+    def __init__(self, backbone: Backbone, task: DragTask, method: Method, *, use_cache: bool = True):
+        self.backbone, self.task, self.method, self.use_cache = backbone, task, method, use_cache
+        self.schedule = method.steps_to_take()
+        self._frame = Frame.fit(
+            task.image.size,
+            backbone.latent_scale,
+            backbone.image_multiple,
+            backbone.working_side,
+            official=method.compat == "official",
+        )
+        _check_fit(task, self._frame)
+        self._adapter: Weights | None = None if method.lora else {}
+        self._edit: _Edit | None = None
+
+    def steps(self) -> Generator[Step, None, None]:
+        """Begin, or go on."""
+        backbone, method = self.backbone, self.method
+        refuse_adapted(backbone.unet)
+        z0 = backbone.encode(self._frame.to_tensor(self.task.image))
+        if self._adapter is None:
+            self._adapter = yield from _learn_identity(backbone, z0, method, self.use_cache)
+        with applied(backbone.unet, self._adapter):
+            if self._edit is None:
+                path = yield from _source_path(backbone, z0, method, self.use_cache)
+                self._edit = _Edit(backbone, self.task, method, self._frame, path)
+            yield from self._edit.run(self.schedule)
 
 
 def _check_fit(task: DragTask, frame: Frame) -> None:
@@ -141,16 +162,23 @@ class _Edit:
         self.drift = torch.zeros(len(p0)).to(p0)
         self.drags_done = self.idle = 0  # idle: drags in a row that moved no handle
         self.dragged_at = -1
-        self.over = False
+        self.losses: tuple[Tensor, Tensor] | None = None  # drag loss and weighted mask term of the last gradient step
+        self.started = self.over = False
+        self.taken = self.pulled = 0  # steps of the schedule behind us; gradient steps of the drag under way
 
     def run(self, schedule: Schedule) -> Iterator[Step]:
-        """Walk through a schedule (AlDD: paper, algorithm 1)."""
-        yield self._measure(Started, 0)
-        for step in schedule:
+        """Walk through a schedule (AlDD: paper, algorithm 1), from its beginning or from where the last walk ended."""
+        if not self.started:
+            self.started = True
+            yield self._measure(Started, 0)
+        for step in schedule[self.taken :]:
             if isinstance(step, Denoise):
                 self._denoise(step.at)
+                self.taken += 1
                 yield self._measure(Denoised, step.at, of=len(self.timesteps))
-            elif not self.over:
+            elif self.over:
+                self.taken += 1
+            else:
                 yield from self._drag(step.at)
         self.z = self.z.detach()
         yield Finished(self._picture(self.z), reached=not bool(self.points.under_way.any()))
@@ -159,21 +187,28 @@ class _Edit:
         """J supervision steps and one tracking at timestep index i; or the end of all dragging."""
         quirks = self.method.quirks
         if self.idle == (self.method.patience or quirks.patience):
-            self.over = True
+            self._end_dragging()
             return
         if i != self.dragged_at and quirks.retrack:
             self._enter(i)
             self._track(i)
         if not self.points.under_way.any():
-            self.over = True
+            self._end_dragging()
             return
         if i != self.dragged_at:
             self._enter(i)
-        losses = [self._supervise(i) for _ in range(self.method.supervision_steps)][-1]
+        while self.pulled < self.method.supervision_steps:
+            self.losses = self._supervise(i)
+            self.pulled += 1
+            yield Supervised(self.drags_done + 1, self.pulled, self.method.supervision_steps)
         moved = self._track(i)
         self.idle = 0 if moved else self.idle + 1
-        self.drags_done += 1
-        yield self._measure(Dragged, i, losses=losses, of=self.method.drags)
+        self.drags_done, self.taken, self.pulled = self.drags_done + 1, self.taken + 1, 0
+        yield self._measure(Dragged, i, losses=self.losses, of=self.method.drags)
+
+    def _end_dragging(self) -> None:
+        self.over = True
+        self.taken += 1
 
     def _enter(self, i: int) -> None:
         """Begin to drag at a timestep: its latent gets an optimiser of its own."""

@@ -17,10 +17,12 @@ from torch.nn.functional import mse_loss
 
 from gooddrag import cache
 from gooddrag.backbone import Backbone
+from gooddrag.errors import BadInput
 from gooddrag.methods import LoraSettings
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 ADAPTER = "identity"
+FOLDED = "gooddrag_adapter_is_in"  # attribute of a U-Net whose weights are not its own at the moment
 Weights = dict[str, Tensor]  # per attention projection: `<module>.down` (rank, in) and `<module>.up` (out, rank)
 
 
@@ -86,9 +88,14 @@ def _short(name: str) -> str:
 
 @contextmanager
 def applied(unet: nn.Module, weights: Weights, scale: float = 1.0) -> Iterator[None]:
-    """Fold W ← W + scale · up · down into each adapted layer while the block runs, then put the originals back."""
+    """Fold W ← W + scale · up · down into each adapted layer while the block runs, then put the originals back.
+
+    One adapter at a time: raises BadInput where there is one already.
+    """
+    refuse_adapted(unet)
     originals: list[tuple[nn.Parameter, Tensor]] = []
     try:
+        setattr(unet, FOLDED, bool(weights))
         for name in sorted({n.rsplit(".", 1)[0] for n in weights}):
             parameter = unet.get_parameter(f"{name}.weight")
             originals.append((parameter, parameter.data))
@@ -96,5 +103,14 @@ def applied(unet: nn.Module, weights: Weights, scale: float = 1.0) -> Iterator[N
             parameter.data = (parameter.data.float() + scale * change).to(parameter.dtype)
         yield
     finally:
+        setattr(unet, FOLDED, False)
         for parameter, original in originals:
             parameter.data = original
+
+
+def refuse_adapted(unet: nn.Module) -> None:
+    """Raise BadInput while another edit's adapter is in the model: what one would learn from it now would be wrong."""
+    if getattr(unet, FOLDED, False):
+        raise BadInput(
+            "This engine is at work on another edit: let that come to its end, stop it, or close its stream of steps."
+        )

@@ -14,7 +14,7 @@ from PIL import Image
 import gooddrag
 from gooddrag.errors import EditFailed
 from gooddrag.files import written_together
-from gooddrag.steps import Dragged, Finished, Step
+from gooddrag.steps import Dragged, Finished, Measured, Step
 from gooddrag.task import DragTask
 from gooddrag.trace import Trace
 
@@ -81,6 +81,7 @@ class Recorder:
         self.frames: list[Image.Image] = [task.image] if frames else []
         self.image: Image.Image | None = None
         self.reached = False
+        self.last: Measured | None = None  # where a stop would finish the picture from
 
     def see(self, step: Step) -> None:
         """Take note of a step. Call it while the stream waits there: frames are made now."""
@@ -88,9 +89,21 @@ class Recorder:
             self.image, self.reached = step.image, step.reached
             self.frames += [step.image] if self.frames else []
             return
-        self.rows += step.rows()  # numbers only: keeping the step would keep its tensors alive
+        self.rows += step.rows()  # numbers only: keeping every step would keep its tensors alive
+        self.last = step if isinstance(step, Measured) else self.last
         if self.every and isinstance(step, Dragged) and step.drag % self.every == 0:
             self.frames.append(step.finish())
+
+    @property
+    def drags(self) -> int:
+        """How many drags have been done."""
+        return self.last.drag if self.last else 0
+
+    def stopped(self) -> Result:
+        """The result if the edit ends here, the picture finished from the last whole step. The stream must be open."""
+        if self.last is None or not self.drags:
+            raise EditFailed("Stopped before anything was dragged, so there is nothing to save.")
+        return self.result(stopped_at=self.last.finish())
 
     def result(self, stopped_at: Image.Image | None = None) -> Result:
         """The result so far; `stopped_at` is the picture to show where the edit was ended early."""

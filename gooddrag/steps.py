@@ -43,8 +43,8 @@ class Measured(Step):
     """A step of the edit proper, with its measurements.
 
     handles, targets, distances are in image pixels; `latent` (1, C, h, w) is detached. `preview()` decodes the clean
-    picture that the model predicts at this moment; `finish()` denoises to the end from here. Both work only while the
-    stream waits at this step, and cost nothing unless called.
+    picture that the model predicts at this moment; `finish()` denoises to the end from here. Both cost nothing unless
+    called, and work only while the stream is open.
     """
 
     drag: int
@@ -95,6 +95,15 @@ class Measured(Step):
 @dataclass(frozen=True)
 class Started(Measured):
     """The source path stands and dragging begins."""
+
+
+@dataclass(frozen=True)
+class Supervised(Step):
+    """One of the J gradient steps of a drag that is under way. Nothing is measured: it is a place to stop at."""
+
+    drag: int  # the one under way, from 1
+    step: int
+    of: int
 
 
 @dataclass(frozen=True)

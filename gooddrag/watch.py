@@ -19,11 +19,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column, Table
 from rich.text import Text
 
-from gooddrag.errors import EditFailed
 from gooddrag.methods import Method
 from gooddrag.result import Recorder, Result
 from gooddrag.schedule import Denoise, Drag
-from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Measured, Step
+from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Step
 from gooddrag.terminal import printable, xy
 
 WIDTHS = {"phase": 20, "count": 15, "detail": 15, "time": 12}
@@ -87,10 +86,9 @@ def watch(stream: Generator[Step, None, None], recorder: Recorder, method: Metho
             recorder.see(step)
             if not stop or isinstance(step, Finished):
                 continue
-            if not (isinstance(step, Measured) and step.drag):
-                raise EditFailed("Stopped before anything was dragged, so there is nothing to save.")
-            display.say(f"Stopping: finishing the picture as it is after drag {step.drag} …")
-            return recorder.result(stopped_at=step.finish())
+            if recorder.drags:
+                display.say(f"Stopping: finishing the picture as it is after drag {recorder.drags} …")
+            return recorder.stopped()
     return recorder.result()
 
 

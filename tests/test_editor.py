@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gooddrag.editor import edit, iter_edit, perturbation
+from gooddrag.editor import Editing, edit, iter_edit, perturbation
 from gooddrag.errors import BadInput, EditFailed
 from gooddrag.methods import DragDiffusion, GoodDrag, LoraSettings
 from gooddrag.result import Recorder
-from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Started
+from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Started, Supervised
+
+KINDS = ["Learned", "Inverted", "Started", "Supervised", "Dragged", "Denoised"]
 
 
 def kinds(steps):
@@ -32,9 +34,11 @@ def assert_untouched(backbone, before):
 
 def test_the_stream_tells_the_story_in_order(tiny, task, quick):
     steps = list(iter_edit(tiny, task, quick, use_cache=False))
+    drag = ["Supervised", "Supervised", "Dragged"]
     assert kinds(steps) == ["Inverted"] * 8 + ["Started"] + [
-        *["Dragged"] * 2, "Denoised", *["Dragged"] * 2, "Denoised", *["Denoised"] * 6, "Finished"
+        *drag * 2, "Denoised", *drag * 2, "Denoised", *["Denoised"] * 6, "Finished"
     ]  # fmt: skip
+    assert [(s.drag, s.step, s.of) for s in steps if isinstance(s, Supervised)][:3] == [(1, 1, 2), (1, 2, 2), (2, 1, 2)]
     assert [s.at for s in steps if isinstance(s, Denoised)] == list(range(8))
     assert steps[-1].image.size == task.size
 
@@ -45,7 +49,7 @@ def test_drag_all_first_differs_in_the_order_of_steps_only(tiny, task, quick):
     assert kinds(steps) == ["Dragged"] * 4 + ["Denoised"] * 8
 
 
-@pytest.mark.parametrize("after", ["Learned", "Inverted", "Started", "Dragged", "Denoised"])
+@pytest.mark.parametrize("after", KINDS)
 def test_closing_the_stream_early_leaves_the_model_bit_for_bit(tiny, task, quick, after):
     before = snapshot(tiny)
     method = quick.with_settings(lora={"steps": 2, "rank": 2})
@@ -68,6 +72,42 @@ def test_an_error_inside_the_stream_leaves_the_model_bit_for_bit(tiny, task, qui
     with pytest.raises(ZeroDivisionError):
         edit(tiny, task, quick.with_settings(lora={"steps": 1, "rank": 2}), use_cache=False)
     assert_untouched(tiny, before)
+
+
+@pytest.mark.parametrize("compat", ["paper", "official"])
+@pytest.mark.parametrize("after", KINDS)
+def test_an_edit_that_was_left_goes_on_bit_for_bit(tiny, task, quick, after, compat):
+    """Left at some steps of a kind, with another edit on the same model in between."""
+    method = quick.with_settings(lora={"steps": 2, "rank": 2}, compat=compat, r2=3)
+    whole = [s for s in iter_edit(tiny, task, method, use_cache=False) if isinstance(s, Dragged | Denoised | Finished)]
+    before, editing, pieces, last = snapshot(tiny), Editing(tiny, task, method, use_cache=False), [], None
+    leave = iter([True, False])
+    while not isinstance(last, Finished):
+        with closing(editing.steps()) as stream:
+            for step in stream:
+                last = step
+                pieces += [step] if isinstance(step, Dragged | Denoised | Finished) else []
+                if type(step).__name__ == after and next(leave, False):
+                    break
+        assert_untouched(tiny, before)
+        edit(tiny, task, method.with_settings(drags=0, strength=0.2), use_cache=False)
+
+    assert next(leave, None) is not True, "it was never left"
+    assert kinds(pieces) == kinds(whole)
+    for piece, step in zip(pieces[:-1], whole[:-1], strict=True):
+        assert torch.equal(piece.latent, step.latent)
+        assert piece.handles.tolist() == step.handles.tolist()
+        assert (piece.loss_drag, piece.loss_mask) == pytest.approx((step.loss_drag, step.loss_mask), abs=0, nan_ok=True)
+    assert pieces[-1].image.tobytes() == whole[-1].image.tobytes()
+
+
+def test_a_model_at_work_refuses_a_second_edit(tiny, task, quick):
+    method = quick.with_settings(lora={"steps": 1, "rank": 2})
+    with closing(iter_edit(tiny, task, method)) as stream:
+        next(step for step in stream if isinstance(step, Dragged))
+        with pytest.raises(BadInput, match="at work on another edit"):
+            edit(tiny, task, quick)
+    assert edit(tiny, task, quick).image.size == task.size
 
 
 def test_the_same_seed_gives_the_same_bytes(tiny, task, quick):
@@ -185,9 +225,12 @@ def test_a_stop_finishes_the_picture_from_where_it_is(tiny, task, quick):
         for step in stream:
             recorder.see(step)
             if isinstance(step, Dragged) and step.drag == 3:
-                result = recorder.result(stopped_at=step.finish())
+                at_the_drag = step.finish()
+            if isinstance(step, Supervised) and step.drag == 4:  # half a drag doesn't count
+                result = recorder.stopped()
                 break
     assert result.stopped
+    assert result.image.tobytes() == at_the_drag.tobytes()
     assert result.image.size == task.size
     assert result.trace.drags["drag"].max() == 3
 
