@@ -26,7 +26,7 @@ def test_every_figure_has_a_sample():
 
 
 # Text is left out, since letters differ from one FreeType to the next and would shift everything else.
-@pytest.mark.mpl_image_compare(style="default", remove_text=True, tolerance=4, savefig_kwargs={"dpi": 40})
+@pytest.mark.mpl_image_compare(style="default", remove_text=True, tolerance=2, savefig_kwargs={"dpi": 40})
 @pytest.mark.parametrize("name", SAMPLES)
 def test_figure_looks_as_it_did(name):
     figure = SAMPLES[name]()
