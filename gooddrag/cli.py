@@ -1,4 +1,4 @@
-"""The command line: `gooddrag edit | task | measure | doctor | train-pocket`.
+"""The command line: `gooddrag edit | task | measure | gscore | agreement | doctor | train-pocket`.
 
 Exit codes: 0 done, 1 failed on the way, 2 bad input. What is asked for goes to standard output, progress and complaints
 to the error output. Heavy modules load inside the commands, so that help and mistakes answer at once.
@@ -18,6 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from gooddrag.commands import gscore
 from gooddrag.errors import BadInput, EditFailed, is_disk_full, is_out_of_memory
 from gooddrag.terminal import complain, console, note, output, printable, spell_for_narrow_encodings, xy
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 task_app = typer.Typer(help="Make and check drag tasks.", no_args_is_help=True)
 app.add_typer(task_app, name="task")
+gscore.register(app)
 
 
 def main() -> None:
