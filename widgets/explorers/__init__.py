@@ -1,4 +1,7 @@
-"""Things to explore with sliders, all of which work by keyboard. Each computes in one method and draws in another."""
+"""Things to explore with sliders and by pointing at their pictures, all of which works by keyboard too.
+
+Each computes in one method and draws in another.
+"""
 
 from widgets.explorers.base import Explorer, Shown
 from widgets.explorers.blind_rating import BlindRating

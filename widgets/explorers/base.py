@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import ipywidgets as ipw
@@ -16,6 +17,7 @@ from torch import Tensor
 from figures.style import LessonFigure, house_style
 from gooddrag.backbone import Backbone
 from gooddrag.features import Frame
+from widgets.pointed import Area, Place, PointedPicture
 from widgets.still import with_still
 
 MOST_DRAWN = 300  # pictures that an explorer remembers; the oldest goes first
@@ -23,24 +25,32 @@ WIDE = {"description_width": "initial"}
 
 
 class Shown(NamedTuple):
-    """A picture, and the sentence that stands below it and speaks for it to those who can't see it."""
+    """A picture, and the sentence that stands below it and speaks for it to those who can't see it.
+
+    `areas` are the parts of the picture where pointing means something to the explorer.
+    """
 
     picture: Image.Image
     text: str
+    areas: tuple[Area, ...] = ()
 
 
 class Explorer(ipw.VBox):
     """Controls, a picture that follows them, and a sentence. Subclasses say in `draw` what the picture is.
 
-    A picture is drawn once for each `position` of the controls. A stored notebook, where no kernel runs, shows the
-    picture as it was when the cell ran.
+    A picture is drawn once for each `position` of the controls. Where the user points at it (or, with `hover`, where
+    the pointer is), `point` moves the controls. A stored notebook, where no kernel runs, shows the picture as it was
+    when the cell ran.
     """
+
+    hover = False
 
     def __init__(self, controls: Sequence[Any], below: Sequence[ipw.Widget] = ()):
         self.controls = tuple(controls)
-        self.picture = ipw.Image(format="png", layout=ipw.Layout(max_width="100%", align_self="flex-start"))
+        self.picture = PointedPicture(self._on_place, hover=self.hover, layout=ipw.Layout(max_width="100%"))
         self.note = ipw.HTML()
-        self._drawn: dict[Hashable, tuple[bytes, str]] = {}
+        self._drawn: dict[Hashable, tuple[bytes, str, tuple[Area, ...]]] = {}
+        self._waits = False
         row = ipw.HBox(self.controls, layout=ipw.Layout(flex_flow="row wrap", align_items="center"))
         super().__init__([row, *below, self.picture, self.note])
         for control in self.controls:
@@ -52,6 +62,14 @@ class Explorer(ipw.VBox):
         """The picture for the controls as they are."""
         raise NotImplementedError
 
+    def point(self, place: Place) -> None:
+        """Move the controls to where the user points."""
+
+    @property
+    def place(self) -> Place | None:
+        """The place on the picture that the controls stand for, from which the arrow keys go on."""
+        return None
+
     @property
     def position(self) -> Hashable:
         """All that the picture depends on."""
@@ -59,14 +77,33 @@ class Explorer(ipw.VBox):
 
     def refresh(self) -> None:
         """Show the picture for the controls as they are, from memory where it has been drawn before."""
+        if self._waits:
+            return
         at = self.position
         if at not in self._drawn:
             shown = self.draw()
-            self._drawn[at] = _png(shown.picture), shown.text
+            self._drawn[at] = _png(shown.picture), shown.text, shown.areas
             if len(self._drawn) > MOST_DRAWN:
                 del self._drawn[next(iter(self._drawn))]
-        self.picture.value, text = self._drawn[at]
+        png, text, areas = self._drawn[at]
+        with self.picture.hold_sync():
+            self.picture.value, self.picture.alt = png, text
+            self.picture.areas, self.picture.place = list(areas), self.place if areas else None
         self.note.value = html.escape(text)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Move several controls and draw once, at the end."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+        self.refresh()
+
+    def _on_place(self, place: Place) -> None:
+        with self.together():
+            self.point(place)
 
     @property
     def text(self) -> str:
@@ -76,11 +113,6 @@ class Explorer(ipw.VBox):
     def _repr_mimebundle_(self, **how: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**how)
         return with_still(bundle, self.picture.value, f"{type(self).__name__}: {self.text}")
-
-
-def shown(figure: LessonFigure) -> Shown:
-    """A figure as a picture with its description."""
-    return Shown(rendered(figure), figure.alt_text)
 
 
 def rendered(figure: LessonFigure) -> Image.Image:
@@ -109,6 +141,11 @@ def beside(left: Image.Image, right: Image.Image) -> Image.Image:
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width, 0))
     return sheet
+
+
+def nearest(place: Place, points: np.ndarray) -> int:
+    """Which of the points (n, 2) is nearest to a place."""
+    return int(np.hypot(*(points - place[1:]).T).argmin())
 
 
 def latent_of(backbone: Backbone, image: Image.Image) -> tuple[Frame, Tensor]:

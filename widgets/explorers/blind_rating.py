@@ -15,7 +15,7 @@ from PIL import Image
 import figures
 from gooddrag.errors import BadInput
 from gooddrag.files import write_whole
-from widgets.explorers.base import Explorer, Shown, shown
+from widgets.explorers.base import Explorer, Shown, rendered
 
 ORIGINAL = "original"
 COLUMNS = ("task", "method", "shown_as", "score", "rater")
@@ -94,7 +94,7 @@ class BlindRating(Explorer):
         figure = figures.before_after({ORIGINAL: pictures[ORIGINAL]} | titled, height=2.8)
         done = "is rated" if self.task in self.rated else "is not rated yet"
         text = f"Task {self.page + 1} of {len(self.tasks)} {done}; {len(self.rated)} rated in all."
-        return Shown(shown(figure).picture, text)
+        return Shown(rendered(figure), text)
 
     def _note_scores(self) -> None:
         for slider, method in zip(self.sliders, self.orders[self.task], strict=False):

@@ -10,14 +10,15 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from figures.style import COLOURS, LessonFigure, house_style, new_figure
+from figures.style import COLOURS, SMALL, LessonFigure, house_style, new_figure
 from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath, ddim_invert
 from gooddrag.features import inside, sample_patch, window
-from gooddrag.methods import SUPERVISIONS, Method
+from gooddrag.methods import SUPERVISIONS, GradientMethod
 from gooddrag.supervision import Norm, Points, patch_losses, step_vector
 from gooddrag.task import DragTask
-from widgets.explorers.base import WIDE, Explorer, Shown, latent_of, shown
+from widgets.explorers.base import WIDE, Explorer, Shown, latent_of, nearest, rendered
+from widgets.pointed import Area, Place
 
 LEAST, MOST = 6, 16  # bounds of the window's radius, in cells
 
@@ -29,10 +30,10 @@ class LossLandscape(Explorer):
     drag these are the same patch. Shift the handle from where it began (as a drag that tracks badly would), and they
     part: IPMS still points back at the original, the standard loss is content with where it is.
 
-    Everything is measured without adapter, at the timesteps of `method`.
+    Point at a handle in the picture to choose it. Everything is measured without adapter, at the timesteps of `method`.
     """
 
-    def __init__(self, backbone: Backbone, task: DragTask, method: Method):
+    def __init__(self, backbone: Backbone, task: DragTask, method: GradientMethod):
         self.task, self.method = task, method
         self.frame, z0 = latent_of(backbone, task.image)
         inverted = list(ddim_invert(backbone, z0, method.timeline))[-1]
@@ -88,7 +89,10 @@ class LossLandscape(Explorer):
         name = {"ipms": "IPMS"}.get(str(self.loss.value), self.loss.value)
         text = f"The {name} loss of handle {k} is least, {np.nanmin(heat):.1f}, at the offset "
         text += f"({column - R}, {row - R}); on the handle itself it is {heat[R, R]:.1f}."
-        return Shown(shown(figure).picture, text)
+        return Shown(rendered(figure), text, (Area.of(left),))
+
+    def point(self, place: Place) -> None:
+        self.handle.value = nearest(place, self.task.handles)
 
     def _slipped(self, p: Tensor, slip: int) -> Tensor:
         limit = p.new_tensor(self.frame.grid) - 1
@@ -105,9 +109,11 @@ class LossLandscape(Explorer):
                 box = Rectangle((left, top), right - left, below - top, fill=False, ec=colour, lw=width, ls=dash)
                 axes.add_patch(box)
         handle, goal = self.frame.to_pixels(torch.stack([p, self.g[self.handle.value]]))
+        others = np.delete(self.task.handles, self.handle.value, 0)
+        axes.plot(*others.T, "o", color="grey", markersize=7, markeredgecolor="white")
         axes.plot(*handle, "o", color="white", markersize=7, markeredgecolor="black")
         axes.plot(*goal, "*", color=COLOURS[1], markersize=13, markeredgecolor="black")
-        axes.set_title("patch, and window (dashed)", fontsize=11)
+        axes.set_title("patch, and window (dashed)", fontsize=SMALL)
         axes.set(xlim=(-0.5, self.task.size[0] - 0.5), ylim=(self.task.size[1] - 0.5, -0.5))
         axes.set_axis_off()
 
@@ -133,7 +139,7 @@ class LossLandscape(Explorer):
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True))
         figure.colorbar(seen, ax=axes, label="loss", shrink=0.9)
-        figure.legend(loc="outside upper right", ncols=4, fontsize=10, handletextpad=0.2, columnspacing=1)
+        figure.legend(loc="outside upper right", ncols=4, fontsize=SMALL, handletextpad=0.2, columnspacing=1)
 
 
 def losses_around(

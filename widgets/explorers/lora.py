@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 import figures
-from figures.style import COLOURS, house_style, lines, new_figure
+from figures.style import COLOURS, SMALL, house_style, lines, new_figure
 from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath, Timeline, add_noise, ddim_invert, predict_x0
 from gooddrag.lora import Weights, applied, train_identity
@@ -159,10 +159,10 @@ class LoraExplorer(Explorer):
                 smooth = _running_mean(kept.losses)
                 left.plot(range(1, len(smooth) + 1), smooth, label=f"rank {rank}, {steps} steps", **look)
             left.set(xlabel="training step", ylabel="loss (mean of the last 10)")
-            left.legend(fontsize=9)
+            left.legend(fontsize=SMALL)
             errors = [kept.guess_error for kept in self._all_kept]
             bars = right.barh(self._columns()[1:], errors, color=COLOURS[0], height=0.6)
-            right.bar_label(bars, fmt="%.3f", padding=4, fontsize=10)
+            right.bar_label(bars, fmt="%.3f", padding=4, fontsize=SMALL)
             right.set(xlabel="error of the guess (RMS of the latent)", xlim=(0, max(errors) * 1.2))
             right.invert_yaxis()
             right.grid(axis="y", visible=False)

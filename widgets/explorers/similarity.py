@@ -14,20 +14,24 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 import figures
+from figures.style import LessonFigure
 from gooddrag.backbone import Backbone
 from gooddrag.diffusion import Timeline, ddim_invert
 from gooddrag.errors import BadInput
-from widgets.explorers.base import Explorer, Shown, latent_of, shown, stacked
+from widgets.explorers.base import Explorer, Shown, latent_of, rendered, stacked
+from widgets.pointed import Area, Place
 
 IN_A_ROW = 3
 
 
 class SimilarityExplorer(Explorer):
-    """Cosine similarity of every place to a chosen point, for the outputs of the U-Net's blocks.
+    """Cosine similarity of every place to the one under the pointer, for the outputs of the U-Net's blocks.
 
     Each map keeps the resolution of its block, since that is what the block knows. The picture is taken back to
     timestep t by DDIM inversion (50 steps); one pass of the U-Net there serves all points and blocks.
     """
+
+    hover = True
 
     def __init__(self, backbone: Backbone, image: Image.Image, t: int = 401):
         self.backbone, self.image, self.t = backbone, image, t
@@ -61,10 +65,34 @@ class SimilarityExplorer(Explorer):
             return Shown(self.image, "Choose one block or several (Ctrl-click or Shift with the arrow keys).")
         maps = self.maps(at, blocks)
         titled = [(f"{name}: {heat.shape[1]}×{heat.shape[0]}", heat) for name, heat in maps.items()]
-        rows = [dict(titled[k : k + IN_A_ROW]) for k in range(0, len(titled), IN_A_ROW)]
-        lines = [shown(figures.similarity_maps(self.image, row, at)).picture for row in rows]
+        figure_rows = [
+            figures.similarity_maps(self.image, dict(titled[k : k + IN_A_ROW]), at)
+            for k in range(0, len(titled), IN_A_ROW)
+        ]
+        lines = [rendered(figure) for figure in figure_rows]
         told = ", ".join(title for title, _ in titled)
-        return Shown(stacked(*lines), f"How alike each place is to the point {at}, brighter is more, for: {told}.")
+        text = f"How alike each place is to the point {at}, brighter is more, for: {told}."
+        return Shown(stacked(*lines), text, _areas(figure_rows, lines))
+
+    def point(self, place: Place) -> None:
+        self.x.value, self.y.value = (round(value) for value in place[1:])  # sliders keep to their ends
+
+    @property
+    def place(self) -> Place:
+        return Place(0, self.x.value, self.y.value)
+
+
+def _areas(maps: Sequence[LessonFigure], drawn: Sequence[Image.Image]) -> tuple[Area, ...]:
+    """The maps of several figures that stand below each other, each in the middle."""
+    width, top = max(picture.width for picture in drawn), 0
+    areas: list[Area] = []
+    for figure, picture in zip(maps, drawn, strict=True):
+        left = (width - picture.width) // 2
+        areas += [
+            Area.of(axes).moved(left, top) for axes in figure.axes if len(axes.images) == 2
+        ]  # not the colour bars
+        top += picture.height
+    return tuple(areas)
 
 
 def block_features(backbone: Backbone, z: Tensor, t: int) -> dict[str, Tensor]:

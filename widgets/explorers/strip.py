@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipywidgets as ipw
 
 import figures
-from figures.style import COLOURS, house_style
+from figures.style import COLOURS, SMALL, house_style
 from gooddrag.errors import BadInput
 from gooddrag.schedule import Schedule, aldd, drag_then_denoise, drags_at, from_counts
-from widgets.explorers.base import WIDE, Explorer, Shown, shown
+from widgets.explorers.base import WIDE, Explorer, Shown, rendered
+from widgets.pointed import Area, Place
 
 RULES = {"alternate (AlDD)": "aldd", "all drags first": "drag_then_denoise"}
 
@@ -16,8 +17,9 @@ RULES = {"alternate (AlDD)": "aldd", "all drags first": "drag_then_denoise"}
 class ScheduleStrip(Explorer):
     """When to drag and when to denoise. `schedule` is always what the strip shows.
 
-    Two sliders and a rule lay the drags out; then – and + change the number at the chosen timestep. The next move of
-    a slider lays them out anew.
+    Two sliders and a rule lay the drags out. Then paint over the strip: each timestep gets as many drags as the pointer
+    is high there; – and +, or the arrow keys on the strip, do the same step by step. The next move of a slider lays
+    them out anew.
     """
 
     def __init__(self, drags: int = 70, timesteps: int = 38, per_denoise: int = 10, supervision_steps: int = 3):
@@ -78,14 +80,22 @@ class ScheduleStrip(Explorer):
         self.problem = ""
         self.refresh()
 
+    def point(self, place: Place) -> None:
+        self.chosen.value = round(place.x)  # the slider keeps to its ends
+        self.change(round(place.y) - self.counts[self.chosen.value])
+
+    @property
+    def place(self) -> Place:
+        return Place(0, self.chosen.value, self.counts[self.chosen.value])
+
     def draw(self) -> Shown:
         figure = figures.schedule_strip({"your schedule": self.schedule})
         axes, at = figure.axes[0], self.chosen.value
         with house_style():
             axes.axvspan(at - 0.5, at + 0.5, color=COLOURS[4], alpha=0.35, zorder=0)
-            axes.set_title(f"at timestep index {at}: {_number(self.counts[at], 'drag')}", loc="right", fontsize=11)
-            axes.set(xlim=(-1, len(self.counts)), ylim=(0, max(*self.counts, 4) * 1.1))
-        return Shown(shown(figure).picture, f"{self.problem} {self.cost}".strip())
+            axes.set_title(f"at timestep index {at}: {_number(self.counts[at], 'drag')}", loc="right", fontsize=SMALL)
+            axes.set(xlim=(-1, len(self.counts)), ylim=(0, max(*self.counts, 4) * 1.3))
+        return Shown(rendered(figure), f"{self.problem} {self.cost}".strip(), (Area.of(axes),))
 
 
 def _number(count: int, word: str) -> str:
