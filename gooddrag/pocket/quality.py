@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from gooddrag.backbone import Backbone, load_backbone
-from gooddrag.diffusion import SourcePath, Timeline, ddim_invert, ddim_step
+from gooddrag.diffusion import SourcePath, Timeline, add_noise, ddim_invert, ddim_step
 from gooddrag.methods import GoodDrag
 from gooddrag.pocket.codec import to_tensor
 from gooddrag.pocket.pose import fit_scene, guess_scenes, places
@@ -71,6 +71,26 @@ def perturbation_left(backbone: Backbone, images: Tensor, timeline: Timeline, si
     return left
 
 
+@torch.no_grad()
+def brokenness_after_noise(backbone: Backbone, images: Tensor, timeline: Timeline) -> dict[int, float]:
+    """How broken pictures are that were noised at random to a timestep and denoised: what no edit can do better than.
+
+    Median over images (B, 3, 64, 64), in grey levels, as the pose reader sees it (`metrics/ground_truth.py`).
+    """
+    z0, chance, found = backbone.encode(images), torch.Generator().manual_seed(5), {}
+    for i in range(0, len(timeline), 6):
+        t = timeline.timesteps[i]
+        noisy = add_noise(z0, torch.randn(z0.shape, generator=chance), backbone.alpha_bar(t))
+        pictures = _pictures(backbone, _denoised(backbone, noisy, timeline, i))
+        found[t] = float(np.median([fit_scene(picture).brokenness() for picture in pictures]))
+    return found
+
+
+def _pictures(backbone: Backbone, z: Tensor) -> list[Image.Image]:
+    """Latents (B, C, h, w) → pictures."""
+    return [to_image(p) for p in (backbone.decode(z).clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy()]
+
+
 def _denoised(backbone: Backbone, z: Tensor, timeline: Timeline, start: int = 0) -> Tensor:
     """Denoise from timestep index `start` to the end, keeping nothing on the way."""
     for t in timeline.timesteps[start:]:
@@ -95,9 +115,7 @@ def samples(backbone: Backbone, count: int = 24, seed: int = 0) -> list[Image.Im
     """Pictures from pure noise, 50 DDIM steps."""
     chance = torch.Generator().manual_seed(seed)
     z = torch.randn(count, *backbone.encode(torch.zeros(1, 3, 64, 64)).shape[1:], generator=chance)
-    z = _denoised(backbone, z, Timeline(50, 1))
-    pictures = (backbone.decode(z).clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy()
-    return [to_image(p) for p in pictures]
+    return _pictures(backbone, _denoised(backbone, z, Timeline(50, 1)))
 
 
 def pose_errors(count: int = 24) -> dict[str, float]:
@@ -150,6 +168,7 @@ def main() -> None:
         "codec_psnr_db": codec,
         "inversion_round_trip_psnr_db": trip,
         "perturbation_left": perturbation_left(backbone, images[:8], GoodDrag.for_pocket().timeline),
+        "brokenness_after_noise": brokenness_after_noise(backbone, images[:24], GoodDrag.for_pocket().timeline),
         "nearest_training_picture_grey_levels": memory,
         "pose_error_px": pose_errors(),
     }
