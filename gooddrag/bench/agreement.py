@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from gooddrag.bench.statistics import Estimate, estimate
 
@@ -45,7 +46,7 @@ def agreement(scores: pd.DataFrame, a: str, b: str) -> Agreement:
         elif both[a].nunique() == 1 or both[b].nunique() == 1:
             constant.append(str(task))
         else:
-            found[str(task)] = float(spearmanr(both[a], both[b]).statistic)
+            found[str(task)] = float(np.corrcoef(rankdata(both[a]), rankdata(both[b]))[0, 1])
     mean = estimate(list(found.values()), np.mean) if found else None
     return Agreement(a, b, mean, found, tuple(constant), tuple(too_few))
 
@@ -89,12 +90,12 @@ def position_bias(table: pd.DataFrame, seed: int = 0) -> PositionBias | None:
     return PositionBias(means, p, len(np.unique(question)))
 
 
-def _spread(surplus: NDArray[np.float64], position: NDArray[np.int_]) -> float:
+def _spread(surplus: NDArray[np.float64], position: NDArray[Any]) -> float:
     count, total = np.bincount(position), np.bincount(position, surplus)
     return float((total**2 / np.maximum(count, 1)).sum())
 
 
-def _within(position: NDArray[np.int_], question: NDArray[np.int_], chance: np.random.Generator) -> NDArray[np.int_]:
+def _within(position: NDArray[Any], question: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
     """Positions, shuffled inside each question."""
     home, drawn = np.lexsort((position, question)), np.lexsort((chance.random(len(position)), question))
     shuffled = np.empty_like(position)

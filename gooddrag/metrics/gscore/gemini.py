@@ -6,15 +6,17 @@ import math
 
 from google import genai
 from google.genai import types
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic.alias_generators import to_camel
 
 from gooddrag.metrics.gscore.protocol import Question
-from gooddrag.metrics.gscore.raters import MOST_TOKENS, Reply
+from gooddrag.metrics.gscore.raters import MOST_TOKENS, Rater, Reply, TryAgain
 from gooddrag.metrics.gscore.wire import Key, check_address, cleanly, http_client
 
 ENDED = {"STOP", "FINISH_REASON_UNSPECIFIED"}
 
 
-class Gemini:
+class Gemini(Rater):
     """One Gemini model. Arguments as for `connect`."""
 
     def __init__(self, model: str, base_url: str | None, temperature: float | None, timeout: float):
@@ -36,12 +38,15 @@ class Gemini:
             max_output_tokens=MOST_TOKENS,
             response_mime_type="application/json",
             response_json_schema=question.schema,
+            should_return_http_response=True,  # else the client reads JSON that it shouldn't trust
         )
         content = types.Content(role="user", parts=parts)
-        return cleanly(
-            lambda: _reply(self._client.models.generate_content(model=self.model, contents=content, config=config)),
-            self.redact,
-        )
+
+        def call() -> Reply:
+            response = self._client.models.generate_content(model=self.model, contents=content, config=config)
+            return _reply(response.sdk_http_response.body if response.sdk_http_response else None)
+
+        return cleanly(call, self.redact)
 
     def picture_tokens(self, width: int, height: int) -> int:
         """258 for each tile of 768 px (Gemini 2), and up to 1120 a picture (Gemini 3): the larger of the two.
@@ -53,22 +58,55 @@ class Gemini:
     def redact(self, text: str) -> str:
         return self._key.redact(text)
 
-    def stop(self) -> None:
-        pass
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
-def _reply(response: types.GenerateContentResponse) -> Reply:
-    usage = response.usage_metadata or types.GenerateContentResponseUsageMetadata()
-    tokens = (usage.prompt_token_count or 0, (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0))
-    if not response.candidates:
-        blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
-        return Reply("", "refused", str(getattr(blocked, "value", blocked or "no answer")), *tokens)
-    first = response.candidates[0]
-    ended = str(getattr(first.finish_reason, "value", first.finish_reason or "STOP"))
-    parts = (first.content.parts if first.content else None) or []
-    text = "".join(part.text for part in parts if part.text and not part.thought)
-    if ended == "MAX_TOKENS":
-        return Reply(text, "truncated", ended, *tokens)
-    if ended not in ENDED:
-        return Reply(text, "refused", ended, *tokens)
+class _Part(_Sent):
+    text: str = ""
+    thought: bool = False
+
+
+class _Content(_Sent):
+    parts: list[_Part] = []
+
+
+class _Candidate(_Sent):
+    content: _Content = _Content()
+    finish_reason: str = "STOP"
+
+
+class _Feedback(_Sent):
+    block_reason: str = ""
+
+
+class _Usage(_Sent):
+    prompt_token_count: NonNegativeInt = 0
+    candidates_token_count: NonNegativeInt = 0
+    thoughts_token_count: NonNegativeInt = 0
+
+
+class _Envelope(_Sent):
+    """What we need of a reply, checked; the client takes what comes."""
+
+    candidates: list[_Candidate] = []
+    prompt_feedback: _Feedback = _Feedback()
+    usage_metadata: _Usage = _Usage()
+
+
+def _reply(body: str | None) -> Reply:
+    reply = _Envelope.model_validate_json(body or "")
+    usage = reply.usage_metadata
+    tokens = (usage.prompt_token_count, usage.candidates_token_count + usage.thoughts_token_count)
+    if not reply.candidates and reply.prompt_feedback.block_reason:
+        return Reply("", "refused", reply.prompt_feedback.block_reason, *tokens)
+    if not reply.candidates:
+        raise TryAgain("the server sent no answer")
+    first = reply.candidates[0]
+    text = "".join(part.text for part in first.content.parts if not part.thought)
+    if first.finish_reason == "MAX_TOKENS":
+        return Reply(text, "truncated", first.finish_reason, *tokens)
+    if first.finish_reason not in ENDED:
+        return Reply(text, "refused", first.finish_reason, *tokens)
     return Reply(text, None, "", *tokens)

@@ -8,13 +8,14 @@ import os
 from typing import Any
 
 from openai import OpenAI
+from pydantic import BaseModel, Field, NonNegativeInt
 
 from gooddrag.metrics.gscore.protocol import Question
-from gooddrag.metrics.gscore.raters import MOST_TOKENS, Reply, TryAgain
+from gooddrag.metrics.gscore.raters import MOST_TOKENS, Rater, Reply, TryAgain
 from gooddrag.metrics.gscore.wire import Key, check_address, cleanly, http_client
 
 
-class OpenAIProtocol:
+class OpenAIProtocol(Rater):
     """One model on one server. Arguments as for `connect`; OPENAI_BASE_URL is used where no address is given."""
 
     def __init__(self, model: str, base_url: str | None, temperature: float | None, timeout: float):
@@ -43,17 +44,17 @@ class OpenAIProtocol:
             content.append({"type": "text", "text": caption})
             content.append({"type": "image_url", "image_url": {"url": url, "detail": "high"}})
         schema = {"name": "ratings", "strict": True, "schema": question.schema}
-        return cleanly(
-            lambda: _reply(
-                self._client.chat.completions.create(
-                    model=self.model,
-                    messages=[{"role": "user", "content": content}],
-                    response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[arg-type]
-                    **self._settings,
-                )
-            ),
-            self.redact,
-        )
+
+        def call() -> Reply:
+            response = self._client.chat.completions.with_raw_response.create(
+                model=self.model,
+                messages=[{"role": "user", "content": content}],
+                response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[arg-type]
+                **self._settings,
+            )
+            return _reply(response.text)
+
+        return cleanly(call, self.redact)
 
     def picture_tokens(self, width: int, height: int) -> int:
         """85, and 170 for each tile of 512 px once the picture fits 2048 px and its short side 768 px.
@@ -66,25 +67,39 @@ class OpenAIProtocol:
     def redact(self, text: str) -> str:
         return self._key.redact(text)
 
-    def stop(self) -> None:
-        pass
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
 
 
-def _reply(completion: Any) -> Reply:
-    """The client doesn't check what the server sends, so nothing here is taken for what it should be."""
-    tokens = (_count(completion, "prompt_tokens"), _count(completion, "completion_tokens"))
-    first = completion.choices[0]
-    message, ended = first.message, first.finish_reason
-    text = message.content if isinstance(message.content, str) else ""
-    if getattr(message, "refusal", None) or ended == "content_filter":
-        return Reply(text, "refused", str(getattr(message, "refusal", None) or ended), *tokens)
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: NonNegativeInt = 0
+    completion_tokens: NonNegativeInt = 0
+
+
+class _Envelope(BaseModel):
+    """What we need of a reply, checked; the client takes what comes."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+def _reply(body: str) -> Reply:
+    reply = _Envelope.model_validate_json(body)
+    usage = reply.usage or _Usage()
+    tokens = (usage.prompt_tokens, usage.completion_tokens)
+    message, ended = reply.choices[0].message, reply.choices[0].finish_reason
+    text = message.content or ""
+    if message.refusal or ended == "content_filter":
+        return Reply(text, "refused", message.refusal or "content_filter", *tokens)
     if ended == "length":
         return Reply(text, "truncated", ended, *tokens)
-    if not isinstance(message.content, str):
+    if message.content is None:
         raise TryAgain("the server sent no text")
     return Reply(text, None, "", *tokens)
-
-
-def _count(completion: Any, name: str) -> int:
-    count = getattr(getattr(completion, "usage", None), name, 0)
-    return count if isinstance(count, int) and 0 <= count < 10**9 else 0

@@ -26,7 +26,7 @@ class Clock:
     sleep: Callable[[float], object] | None = None
 
 
-class Patient:
+class Patient(Rater):
     """A rater that waits its turn and tries again, with pauses that double, vary, and are as long as the server asks.
 
     Parameters
@@ -71,6 +71,9 @@ class Patient:
 
     def redact(self, text: str) -> str:
         return self.rater.redact(text)
+
+    def resume(self) -> None:
+        self._stopped.clear()
 
     def stop(self) -> None:
         self._stopped.set()

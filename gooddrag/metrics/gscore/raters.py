@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from gooddrag.metrics.gscore.answers import Problem
 from gooddrag.metrics.gscore.protocol import Question
@@ -38,22 +38,28 @@ class TooLong(Exception):
     """The answer is larger than any honest one."""
 
 
-class Rater(Protocol):
-    """Answers questions. May raise `TryAgain`, `Declined` and `TooLong`; a `BadInput` ends the whole run."""
+class Rater(ABC):
+    """Answers questions."""
 
     name: str  # in tables
     identity: str  # all of its own that answers depend on: they are kept under it
 
-    def ask(self, question: Question) -> Reply: ...
+    @abstractmethod
+    def ask(self, question: Question) -> Reply:
+        """May raise `TryAgain`, `Declined` and `TooLong`; a `BadInput` or `EditFailed` ends the whole run."""
 
     def picture_tokens(self, width: int, height: int) -> int:
         """About so many tokens does a picture of this size (px) cost, by the provider's published rule."""
-        ...
+        return 0
 
     def redact(self, text: str) -> str:
         """Text without what must stay secret."""
-        ...
+        return text
+
+    def resume(self) -> None:
+        """A run begins."""
+        return None
 
     def stop(self) -> None:
-        """Give up waiting, from another thread."""
-        ...
+        """A run ends, maybe early: whoever waits in another thread should give up."""
+        return None

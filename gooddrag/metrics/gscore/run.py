@@ -63,6 +63,7 @@ def rate(
     failures = 0
     with ThreadPoolExecutor(parallel) as pool:
         each = map if parallel == 1 else pool.map  # Ctrl-C reaches what runs in the main thread
+        rater.resume()
         try:
             for sample in samples:
                 for found in each(answer, questions(sample, protocol)):

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from gooddrag.metrics.gscore.protocol import Question
-from gooddrag.metrics.gscore.raters import Reply
+from gooddrag.metrics.gscore.raters import Rater, Reply
 
 
-class StandIn:
+class StandIn(Rater):
     """Scores fall with the root mean square difference to the original, so it likes edits that changed little.
 
     Parameters
@@ -41,15 +41,6 @@ class StandIn:
             score = round(min(max(score, question.low), question.high), 1)
             ratings.append({"version": letter, "score": score, "reason": "Arithmetic on pixels, not a judgement."})
         return Reply(json.dumps({"ratings": ratings}))
-
-    def picture_tokens(self, width: int, height: int) -> int:
-        return 0
-
-    def redact(self, text: str) -> str:
-        return text
-
-    def stop(self) -> None:
-        pass
 
 
 def _pixels(png: bytes) -> Image.Image:
