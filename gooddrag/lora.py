@@ -88,14 +88,27 @@ def _short(name: str) -> str:
 
 @contextmanager
 def applied(unet: nn.Module, weights: Weights, scale: float = 1.0) -> Iterator[None]:
-    """Fold W ← W + scale · up · down into each adapted layer while the block runs, then put the originals back.
+    """The U-Net with its adapter while the block runs; afterwards it is bit for bit as it was.
 
     One adapter at a time: raises BadInput where there is one already.
     """
     refuse_adapted(unet)
-    originals: list[tuple[nn.Parameter, Tensor]] = []
     try:
         setattr(unet, FOLDED, bool(weights))
+        with folded(unet, weights, scale):
+            yield
+    finally:
+        setattr(unet, FOLDED, False)
+
+
+@contextmanager
+def folded(unet: nn.Module, weights: Weights, scale: float) -> Iterator[None]:
+    """Fold W ← W + scale · up · down into each adapted layer while the block runs, then put the former tensors back.
+
+    Inside of `applied` it weakens (scale < 0) or strengthens the adapter for a while.
+    """
+    originals: list[tuple[nn.Parameter, Tensor]] = []
+    try:
         for name in sorted({n.rsplit(".", 1)[0] for n in weights}):
             parameter = unet.get_parameter(f"{name}.weight")
             originals.append((parameter, parameter.data))
@@ -103,7 +116,6 @@ def applied(unet: nn.Module, weights: Weights, scale: float = 1.0) -> Iterator[N
             parameter.data = (parameter.data.float() + scale * change).to(parameter.dtype)
         yield
     finally:
-        setattr(unet, FOLDED, False)
         for parameter, original in originals:
             parameter.data = original
 

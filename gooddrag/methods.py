@@ -1,33 +1,54 @@
 """Methods as data: a schedule, a supervision and numbers. Every ablation in the paper is one changed field.
 
-Radii, β and `reach` are in feature cells (2 image px with Stable Diffusion, 1 with pocket).
+Radii, β and `reach` are in feature cells (2 image px with Stable Diffusion, 1 with pocket). Those rivals that need a
+loop of their own name it here; the loops are in `rivals/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gooddrag.diffusion import Timeline
 from gooddrag.errors import BadInput
 from gooddrag.schedule import Schedule, aldd, drag_then_denoise
-from gooddrag.supervision import Norm, Supervision, ipms_loss, patch_official, patch_sum, standard_loss
+from gooddrag.supervision import (
+    Norm,
+    Supervision,
+    ipms_loss,
+    patch_area_times_mean,
+    patch_official,
+    patch_sum,
+    standard_loss,
+)
 
 SUPERVISIONS: dict[str, Supervision] = {"ipms": ipms_loss, "standard": standard_loss}
+LATENT_CELL = 4  # feature cells, see `features.CELLS_PER_LATENT`
 
 
-class LoraSettings(BaseModel):
+class LoraSettings(BaseModel, frozen=True, extra="forbid"):
     """How the identity adapter is trained (official code: 70 steps, rank 16, batch 4, AdamW 5e-4)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=70, ge=1, le=10_000)
     rank: int = Field(default=16, ge=1, le=256)
     batch: int = Field(default=4, ge=1, le=64)
     lr: float = Field(default=5e-4, gt=0, lt=1)
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a method can do with a task and what it asks of the engine: data for interfaces, and for refusals."""
+
+    several: bool = True  # more than one drag at a time
+    mask: bool = True  # keeps to a mask
+    handles_outside_mask: bool = True  # such a handle may be dragged too
+    adapter: bool = True  # is meant to learn the picture first (LoRA); every method can
+    gradients: bool = True  # needs them, and the memory that they take
+    tracks: bool = True  # finds handles again by their features; otherwise they are where the method has put them
+    inverts: bool = True  # begins with DDIM inversion
+    grain: int = 1  # feature cells that a handle moves by at least
 
 
 @dataclass(frozen=True)
@@ -48,34 +69,23 @@ class Quirks:
 
 PAPER = Quirks(patch_sum, False, False, False, False, None)
 OFFICIAL = Quirks(patch_official, True, True, True, True, 5)
+OFFICIAL_DRAGDIFFUSION = Quirks(patch_area_times_mean, False, False, False, False, None)
 
 
-class Method(BaseModel):
-    """Everything that decides an edit besides backbone and task. Frozen and validated; unknown fields are refused."""
+class Method(BaseModel, frozen=True, extra="forbid", validate_default=True):
+    """Everything that decides an edit besides backbone and task. Frozen and validated; unknown fields are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    `loop` names the class that does the work: a subclass of `gooddrag.loop.Edit`.
+    """
+
+    loop: ClassVar[str]
+    abilities: ClassVar[Abilities] = Abilities()
 
     steps: int = Field(default=50, ge=2, le=1000, description="DDIM steps of the full way from noise to picture (N)")
     strength: float = Field(default=0.75, gt=0, le=1, description="share of that way the picture is taken back")
-    schedule: Literal["aldd", "drag_then_denoise"] = "aldd"
-    drags: int = Field(default=70, ge=0, le=10_000, description="drags in all (K)")
-    per_denoise: int = Field(default=10, ge=1, le=10_000, description="drags before each denoise step (B)")
-    supervision: Literal["ipms", "standard"] = "ipms"
-    supervision_steps: int = Field(default=3, ge=1, le=1000, description="gradient steps in a drag (J)")
-    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent (η)")
-    r1: int = Field(default=4, ge=0, le=64, description="radius of the supervised patch")
-    r2: int = Field(default=12, ge=1, le=128, description="radius of the tracking window")
-    beta: float = Field(default=4.0, gt=0, le=64, description="how far ahead the patch is pulled (β)")
-    mask_weight: float = Field(default=0.1, ge=0, le=1e6, description="weight of the mask term (λ)")
-    reach: float = Field(default=2.0, gt=0, le=64, description="a handle this near to its target has arrived")
-    patience: int | None = Field(
-        default=None, ge=1, description="stop after so many drags in a row that moved no handle"
-    )
-    mutual_attention: Literal["after_drags", "always", "off"] = "after_drags"
     keep_outside: bool = Field(default=False, description="paste the original back outside the mask at the end")
     feather: float = Field(default=1.0, ge=0, le=256, description="softness of that seam, in image px")
     lora: LoraSettings | None = LoraSettings()
-    compat: Literal["paper", "official"] = "paper"
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     def __init__(self, /, **settings: Any) -> None:
@@ -92,8 +102,65 @@ class Method(BaseModel):
     def timeline(self) -> Timeline:
         return Timeline(self.steps, self.strength)
 
+    @property
+    def official(self) -> bool:
+        """Whether pictures and points are put on the grids as the published code does."""
+        return False
+
+    @property
+    def passes_per_drag(self) -> int:
+        """What a drag costs, counted in passes through the U-Net; for progress bars."""
+        return 1
+
     def steps_to_take(self) -> Schedule:
-        """The schedule, as data."""
+        """The schedule, as data; empty where it depends on the task."""
+        raise NotImplementedError
+
+    def with_settings(self, /, **changes: Any) -> Self:
+        """The same method with some fields changed, validated again. Nested fields: `lora={"steps": 20}`."""
+        settings = self.model_dump()
+        for name, value in changes.items():
+            nested = isinstance(value, dict) and isinstance(settings.get(name), dict)
+            settings[name] = settings[name] | value if nested else value
+        return type(self)(**settings)
+
+    @classmethod
+    def for_pocket(cls, **changes: Any) -> Self:
+        """The settings that suit the pocket engine, some of them changed."""
+        return cls(**changes)
+
+
+class GradientMethod(Method, frozen=True):
+    """What those methods have that pull features by gradient steps on the latent and find the handles again."""
+
+    loop: ClassVar[str] = "gooddrag.loop:GradientEdit"
+
+    schedule: Literal["aldd", "drag_then_denoise"] = "aldd"
+    drags: int = Field(default=70, ge=0, le=10_000, description="drags in all (K)")
+    per_denoise: int = Field(default=10, ge=1, le=10_000, description="drags before each denoise step (B)")
+    supervision: Literal["ipms", "standard"] = "ipms"
+    supervision_steps: int = Field(default=3, ge=1, le=1000, description="gradient steps in a drag (J)")
+    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent (η)")
+    r1: int = Field(default=4, ge=0, le=64, description="radius of the supervised patch")
+    r2: int = Field(default=12, ge=1, le=128, description="radius of the tracking window")
+    beta: float = Field(default=4.0, gt=0, le=64, description="how far ahead the patch is pulled (β)")
+    mask_weight: float = Field(default=0.1, ge=0, le=1e6, description="weight of the mask term (λ)")
+    reach: float = Field(default=2.0, gt=0, le=64, description="a handle this near to its target has arrived")
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after so many drags in a row that moved no handle"
+    )
+    mutual_attention: Literal["after_drags", "always", "off"] = "after_drags"
+    compat: Literal["paper", "official"] = "paper"
+
+    @property
+    def official(self) -> bool:
+        return self.compat == "official"
+
+    @property
+    def passes_per_drag(self) -> int:
+        return 1 + 3 * self.supervision_steps
+
+    def steps_to_take(self) -> Schedule:
         if self.schedule == "aldd":
             return aldd(self.drags, self.per_denoise, len(self.timeline))
         return drag_then_denoise(self.drags, len(self.timeline))
@@ -104,27 +171,27 @@ class Method(BaseModel):
 
     @property
     def quirks(self) -> Quirks:
-        return OFFICIAL if self.compat == "official" else PAPER
-
-    def with_settings(self, /, **changes: Any) -> Self:
-        """The same method with some fields changed, validated again. Nested fields: `lora={"steps": 20}`."""
-        settings = self.model_dump()
-        for name, value in changes.items():
-            nested = isinstance(value, dict) and isinstance(settings.get(name), dict)
-            settings[name] = settings[name] | value if nested else value
-        return type(self)(**settings)
+        return PAPER
 
 
-class GoodDrag(Method):
+class GoodDrag(GradientMethod, frozen=True):
     """GoodDrag with the paper's settings: AlDD and IPMS. `for_pocket` has those that suit the pocket engine."""
+
+    @property
+    def quirks(self) -> Quirks:
+        return OFFICIAL if self.official else PAPER
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
         return cls(**(POCKET | changes))
 
 
-class DragDiffusion(Method):
-    """DragDiffusion (CVPR 2024): all drags at one timestep (681), standard supervision, one gradient step a drag."""
+class DragDiffusion(GradientMethod, frozen=True):
+    """DragDiffusion (CVPR 2024): all drags at one timestep (681), standard supervision, one gradient step a drag.
+
+    Paper and published code agree in all but the picture's border and its size: see `docs/compat.md`. The published
+    benchmark gives the engine each sample's prompt.
+    """
 
     strength: float = Field(default=0.7, gt=0, le=1)
     schedule: Literal["aldd", "drag_then_denoise"] = "drag_then_denoise"
@@ -138,9 +205,83 @@ class DragDiffusion(Method):
     mutual_attention: Literal["after_drags", "always", "off"] = "always"
     lora: LoraSettings | None = LoraSettings(steps=80)
 
+    @property
+    def quirks(self) -> Quirks:
+        return OFFICIAL_DRAGDIFFUSION if self.official else PAPER
+
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
         return cls(**({"lora": POCKET["lora"]} | changes))
+
+
+class DragNoise(DragDiffusion, frozen=True):
+    """DragNoise (CVPR 2024, arXiv 2404.01050): drags the U-Net's bottleneck instead of the latent, then keeps it."""
+
+    loop: ClassVar[str] = "gooddrag.rivals.drag_noise:NoiseEdit"
+
+    drags: int = Field(default=60, ge=0, le=10_000)
+    lora: LoraSettings | None = LoraSettings(steps=60)
+    compat: Literal["paper"] = "paper"
+    free_steps: int = Field(default=10, ge=0, le=1000, description="last denoise steps with the U-Net's own bottleneck")
+
+
+class FreeDrag(GradientMethod, frozen=True):
+    """FreeDrag (CVPR 2024, arXiv 2307.04684): templates that adapt, and a search along the line to the target.
+
+    β is the longest step on that line (d_max); there is no tracking window.
+    """
+
+    loop: ClassVar[str] = "gooddrag.rivals.free_drag:FreeEdit"
+
+    strength: float = Field(default=0.7, gt=0, le=1)
+    schedule: Literal["drag_then_denoise"] = "drag_then_denoise"
+    drags: int = Field(default=60, ge=0, le=10_000)
+    supervision: Literal["ipms"] = "ipms"  # to begin with: the template is the original patch until it adapts
+    supervision_steps: int = Field(default=5, ge=1, le=1000, description="gradient steps in a drag, at most")
+    latent_lr: float = Field(default=0.01, gt=0, le=1)
+    r2: Literal[0] = 0
+    beta: float = Field(default=5.0, gt=0, le=64, description="the longest step towards the target (d_max)")
+    mask_weight: float = Field(default=10.0, ge=0, le=1e6, description="weight of the mask term, a mean here (λ)")
+    mutual_attention: Literal["after_drags", "always", "off"] = "always"
+    lora: LoraSettings | None = LoraSettings(steps=200, lr=2e-4)
+    compat: Literal["paper"] = "paper"
+    expected_loss: float = Field(default=1.0, gt=0, le=1e3, description="feature difference a drag begins with (l)")
+
+
+class FastDrag(Method, frozen=True):
+    """FastDrag (NeurIPS 2024, arXiv 2405.15769): one warp of the latent, then denoising. No gradients, no adapter."""
+
+    loop: ClassVar[str] = "gooddrag.rivals.fast_drag:WarpEdit"
+    abilities: ClassVar[Abilities] = Abilities(
+        handles_outside_mask=False, adapter=False, gradients=False, tracks=False, grain=LATENT_CELL
+    )
+
+    strength: float = Field(default=0.7, gt=0, le=1)
+    lora: LoraSettings | None = None
+
+    def steps_to_take(self) -> Schedule:
+        return drag_then_denoise(1, len(self.timeline))
+
+
+class SdeDrag(Method, frozen=True):
+    """SDE-Drag (ICLR 2024, arXiv 2311.01410): paste the handle's noisy patch a little further, denoise, again."""
+
+    loop: ClassVar[str] = "gooddrag.rivals.sde_drag:SdeEdit"
+    abilities: ClassVar[Abilities] = Abilities(gradients=False, tracks=False, inverts=False, grain=LATENT_CELL)
+
+    steps: int = Field(default=200, ge=2, le=999, description="steps of the full way from noise to picture (n)")
+    strength: float = Field(default=0.6, gt=0, lt=1, description="share of that way that noise is added (t₀)")
+    stride: float = Field(default=2.0, gt=0, le=64, description="how far a round moves the handles, in latent cells")
+    radius: int = Field(default=5, ge=1, le=64, description="half the side of the pasted patch, in latent cells")
+    residue: float = Field(default=0.3, ge=0, le=1, description="what is left of the patch where it was (β)")
+    gain: float = Field(default=1.1, gt=0, le=4, description="what the patch is multiplied by where it goes (α)")
+    lora: LoraSettings | None = LoraSettings(steps=100, rank=4, batch=1, lr=2e-4)
+    lora_end: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the adapter at the noisy end; 1 at the other"
+    )
+
+    def steps_to_take(self) -> Schedule:
+        return ()  # how many rounds there are depends on how far the task asks to go
 
 
 # Chosen on pocket's own tuning tasks (its model card says how). Patch and step are the paper's; a search window of 12
@@ -154,23 +295,24 @@ POCKET: dict[str, Any] = {
     "lora": LoraSettings(steps=20, rank=4),
 }
 
-METHODS: dict[str, Callable[..., Method]] = {"gooddrag": GoodDrag, "dragdiffusion": DragDiffusion}
+METHODS: dict[str, type[Method]] = {
+    kind.__name__.lower(): kind for kind in (GoodDrag, DragDiffusion, DragNoise, FreeDrag, FastDrag, SdeDrag)
+}
 
 
 def method_for(name: str, backbone: str = "pocket", /, **changes: Any) -> Method:
-    """A method by name ("gooddrag", "dragdiffusion") with the settings that suit a backbone, some of them changed."""
+    """A method by name ("gooddrag", "dragdiffusion", …) with settings that suit a backbone, some of them changed."""
     if name not in METHODS:
         raise BadInput(f"There is no method '{name}': choose one of {', '.join(METHODS)}.")
-    make: Any = METHODS[name]
-    base = make.for_pocket() if backbone == "pocket" else make()
+    base = METHODS[name].for_pocket() if backbone == "pocket" else METHODS[name]()
     return base.with_settings(**changes) if changes else base
 
 
-def _one_sentence(error: ValidationError, kind: type) -> str:
+def _one_sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(kind.model_fields)  # type: ignore[attr-defined]
+        known = ", ".join(kind.model_fields)
         return f"{kind.__name__} has no setting '{where}': the settings are {known}."
     got = str(first["input"])[:60]
     return f"The setting '{where}' can't be {got!r}: {first['msg'][0].lower() + first['msg'][1:]}."

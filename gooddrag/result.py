@@ -76,7 +76,7 @@ class Recorder:
             "prompt": task.prompt,
             "fingerprint": backbone.fingerprint,
         }
-        self.every = max(1, -(-method.drags // frames)) if frames else 0
+        self.wanted = frames
         self.rows: list[dict[str, Any]] = []
         self.frames: list[Image.Image] = [task.image] if frames else []
         self.image: Image.Image | None = None
@@ -91,7 +91,7 @@ class Recorder:
             return
         self.rows += step.rows()  # numbers only: keeping every step would keep its tensors alive
         self.last = step if isinstance(step, Measured) else self.last
-        if self.every and isinstance(step, Dragged) and step.drag % self.every == 0:
+        if self.wanted and isinstance(step, Dragged) and step.drag % max(1, -(-step.of // self.wanted)) == 0:
             self.frames.append(step.finish())
 
     @property

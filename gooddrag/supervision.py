@@ -100,6 +100,16 @@ def patch_sum(difference: Tensor, on_map: Tensor) -> Tensor:
     return (difference.mean(-1) * on_map).sum((1, 2))
 
 
+def patch_mean(difference: Tensor, on_map: Tensor) -> Tensor:
+    """Mean over channels and over that part of the patch which lies on the map: (n, s, s, C), (n, s, s) → (n,)."""
+    return patch_sum(difference, on_map) / on_map.sum((1, 2)).clamp(min=1)
+
+
+def patch_area_times_mean(difference: Tensor, on_map: Tensor) -> Tensor:
+    """DragDiffusion's code: (2·r1+1)² times `patch_mean`. At the border what is left of a patch weighs as a whole."""
+    return difference.shape[1] ** 2 * patch_mean(difference, on_map)
+
+
 def patch_official(difference: Tensor, on_map: Tensor) -> Tensor:
     """The official code's weight, (2·r1)² times the mean over patch and channels (quirk Q1)."""
     return (difference.shape[1] - 1) ** 2 * difference.mean((1, 2, 3))

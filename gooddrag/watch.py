@@ -43,22 +43,25 @@ class News:
 def milestones(method: Method) -> dict[Drag | Denoise, float]:
     """How much of the work is done (0 to 1) after each step of the schedule, counted in passes through the U-Net."""
     schedule = method.steps_to_take()
-    passes = [1 + 3 * method.supervision_steps if isinstance(step, Drag) else 2 for step in schedule]
+    passes = [method.passes_per_drag if isinstance(step, Drag) else 2 for step in schedule]
     return {step: done / sum(passes) for step, done in zip(schedule, accumulate(passes), strict=True)}
 
 
 def tell(step: Step, marks: dict[Drag | Denoise, float]) -> News | None:
-    """What a step means to somebody who waits; None for those that only mark a place."""
+    """What a step means to somebody who waits; None for those that only mark a place.
+
+    Where the schedule was not known in advance, steps themselves say how far the work is.
+    """
     match step:
         case Learned():
             return _side_task("learning the picture", step, f"loss {step.loss:.3f}")
         case Inverted():
             return _side_task("back into noise", step, "")
         case Dragged():
-            done, name = marks.get(Drag(step.drag, step.at), 0.0), "dragging"
+            done, name = marks.get(Drag(step.drag, step.at), (step.drag - 1) / step.of), "dragging"
             count = f"drag {step.drag} of {step.of}"
         case Denoised():
-            done, name = marks.get(Denoise(step.at), 0.0), "denoising"
+            done, name = marks.get(Denoise(step.at), (step.at + 1) / step.of), "denoising"
             count = f"step {step.at + 1} of {step.of}"
         case _:
             return None
@@ -210,9 +213,10 @@ def report(result: Result, folder: Path, console: Console) -> None:
 
 
 def _ending(result: Result) -> str:
-    drags, asked = int(result.trace.table["drag"].max()), result.settings["settings"]["drags"]
+    drags, asked = int(result.trace.table["drag"].max()), result.settings["settings"].get("drags")
     if result.stopped:
-        return f"Stopped after {drags} of {asked} drags; the picture was finished from there."
-    if not asked:
+        count = f"{drags} drags" if asked is None else f"{drags} of {asked} drags"
+        return f"Stopped after {count}; the picture was finished from there."
+    if asked == 0:
         return "No drags: the picture went into noise and came back."
     return f"{drags} drags; {'every handle arrived' if result.reached else 'not every handle arrived'}."

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from gooddrag.editor import Editing, edit, iter_edit, perturbation
+from gooddrag.editor import Editing, edit, iter_edit
 from gooddrag.errors import BadInput, EditFailed
+from gooddrag.loop import perturbation
 from gooddrag.methods import DragDiffusion, GoodDrag, LoraSettings
 from gooddrag.result import Recorder
 from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Started, Supervised
@@ -68,7 +69,7 @@ def test_a_finished_edit_leaves_the_model_bit_for_bit(tiny, task, quick):
 
 def test_an_error_inside_the_stream_leaves_the_model_bit_for_bit(tiny, task, quick, monkeypatch):
     before = snapshot(tiny)
-    monkeypatch.setattr("gooddrag.editor.track_points", lambda *a: 1 / 0)
+    monkeypatch.setattr("gooddrag.loop.track_points", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         edit(tiny, task, quick.with_settings(lora={"steps": 1, "rank": 2}), use_cache=False)
     assert_untouched(tiny, before)
@@ -153,7 +154,7 @@ def test_dragging_ends_when_every_handle_has_arrived(tiny, task, quick):
 
 
 def test_patience_ends_dragging_that_moves_nothing(tiny, task, quick, monkeypatch):
-    monkeypatch.setattr("gooddrag.editor.track_points", lambda F, f0, p, r2, grid: (p, torch.zeros(len(p))))
+    monkeypatch.setattr("gooddrag.loop.track_points", lambda F, f0, p, r2, grid: (p, torch.zeros(len(p))))
     impatient = quick.with_settings(drags=8, per_denoise=8, patience=3)
     steps = list(iter_edit(tiny, task, impatient, use_cache=False))
     assert sum(isinstance(s, Dragged) for s in steps) == 3
@@ -169,7 +170,7 @@ def test_official_numbers_of_steps_are_those_of_the_published_code(tiny, task, m
         return p + (1.0 if next(jitter) % 2 else -1.0) * torch.tensor([0.0, 1.0]), torch.zeros(len(p))
 
     real_step = torch.optim.Adam.step
-    monkeypatch.setattr("gooddrag.editor.track_points", never_arrive)
+    monkeypatch.setattr("gooddrag.loop.track_points", never_arrive)
     monkeypatch.setattr(
         torch.optim.Adam, "step", lambda self, *a: calls.update(step=calls["step"] + 1) or real_step(self, *a)
     )
@@ -257,7 +258,7 @@ def test_a_task_without_anything_to_drag_is_refused(tiny, task, quick):
 
 def test_numbers_that_break_down_end_in_one_sentence(tiny, task, quick, monkeypatch):
     monkeypatch.setattr(
-        "gooddrag.editor.track_points", lambda F, f0, p, r2, grid: (p * float("nan"), torch.zeros(len(p)))
+        "gooddrag.loop.track_points", lambda F, f0, p, r2, grid: (p * float("nan"), torch.zeros(len(p)))
     )
     with pytest.raises(EditFailed, match="broke down"):
         edit(tiny, task, quick, use_cache=False)

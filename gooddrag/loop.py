@@ -1,0 +1,282 @@
+"""One edit under way, and the one loop that walks it through its schedule. `editor.py` prepares what it needs.
+
+`Edit` is what all methods share: denoise, measure, finish the picture. `GradientEdit` drags as GoodDrag does (paper,
+algorithm 1). A rival that does something else writes down that alone, in `rivals/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from gooddrag.attention import mutual
+from gooddrag.backbone import Backbone, Look
+from gooddrag.diffusion import SourcePath, ddim_step, predict_x0
+from gooddrag.errors import EditFailed
+from gooddrag.features import Frame, inside, sample_cells
+from gooddrag.lora import Weights
+from gooddrag.methods import GradientMethod, Method
+from gooddrag.schedule import Denoise, Schedule
+from gooddrag.steps import Denoised, Dragged, Finished, Measured, Started, Step, Supervised
+from gooddrag.supervision import Points, mask_loss, step_vector
+from gooddrag.task import DragTask
+from gooddrag.tracking import track_points
+
+M = TypeVar("M", bound=Method)
+G = TypeVar("G", bound=GradientMethod)
+
+
+class Edit(Generic[M]):
+    """One edit under way: the latent z, the handles p, and where it stands in its schedule.
+
+    Everything that changes is kept here, so that a walk which was broken off can go on. A subclass says what a drag is:
+    `_drag(i)` changes z and the points, counts with `_count_drag` and yields `Dragged`.
+    """
+
+    def __init__(self, backbone: Backbone, task: DragTask, method: M, frame: Frame, path: SourcePath, adapter: Weights):
+        self.backbone, self.method, self.frame, self.path, self.adapter = backbone, method, frame, path, adapter
+        self.timesteps = path.timeline.timesteps
+        self.targets = task.targets
+        self.z = path.latents[0].clone()
+        p0, g = (frame.to_cells(points).to(self.z) for points in (task.handles, task.targets))
+        self.points = Points(p0, p0, g, frame.grid)
+        self.original, self.mask = task.image, task.mask
+        self.M = (
+            None
+            if task.mask is None
+            else frame.to_latent_mask(task.mask, (self.z.shape[2], self.z.shape[3])).to(self.z)
+        )
+        self.drift = torch.zeros(len(p0)).to(p0)
+        self.seen: Look | None = None  # what the U-Net says of z as it is now, where that is known
+        self.drags_done = self.taken = 0  # taken: steps of the schedule behind us
+        self.dragged_at = -1
+        self.started = self.over = False
+
+    def run(self, schedule: Schedule) -> Iterator[Step]:
+        """Walk through a schedule, from its beginning or from where the last walk ended."""
+        if not self.started:
+            self.started = True
+            yield self._measure(Started, 0)
+        for step in schedule[self.taken :]:
+            if isinstance(step, Denoise):
+                self._denoise(step.at)
+                self.taken += 1
+                yield self._measure(Denoised, step.at, of=len(self.timesteps))
+            elif self.over:
+                self.taken += 1
+            else:
+                yield from self._drag(step.at)
+        self.z = self.z.detach()
+        yield Finished(self._picture(self.z), reached=not bool(self.points.under_way.any()))
+
+    def _drag(self, i: int) -> Iterator[Step]:
+        """One drag at timestep index i."""
+        raise NotImplementedError
+
+    def _count_drag(self) -> None:
+        self.drags_done, self.taken = self.drags_done + 1, self.taken + 1
+
+    def _predict(self, z: Tensor, i: int, features: bool = False) -> Look:
+        """What the U-Net says of z at timestep index i; whatever a method does to the U-Net, it does here."""
+        return self.backbone.predict(z, self.timesteps[i], features)
+
+    def _look(self, i: int) -> Look:
+        """One U-Net pass on the latent as it is now, shared by all who ask before it changes."""
+        if self.seen is None:
+            self.seen = self._predict(self.z, i, features=True)
+        return self.seen
+
+    def _denoise(self, i: int) -> None:
+        look = self.seen.eps.detach() if self.seen is not None else None
+        self.z = self._denoised(self.z.detach(), i, plain=i == self.dragged_at, eps=look)
+        self.seen = None
+
+    @torch.no_grad()
+    def _denoised(self, z: Tensor, i: int, plain: bool, eps: Tensor | None = None) -> Tensor:
+        """f(z): one DDIM step, with mutual self-attention where the method wants it."""
+        if self._borrows(plain):
+            with mutual(self.backbone.late_self_attention, self.path.attention(i)):
+                eps = self._predict(z, i).eps
+        elif eps is None:
+            eps = self._predict(z, i).eps
+        return self._ddim_step(z, eps, i)
+
+    def _borrows(self, plain: bool) -> bool:
+        """Whether a denoise step takes keys and values from the source; `plain`: it follows drags at its timestep."""
+        return True
+
+    def _ddim_step(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        t = self.timesteps[i]
+        after = self.path.timeline.after(t)
+        return ddim_step(z, eps, self.backbone.alpha_bar(t), self.backbone.alpha_bar(after))
+
+    def _source(self, level: int) -> Tensor:
+        """The unedited latent (1, C, h, w) at a noise level: level i is what z has before denoise step i."""
+        return self.path.latents[level]
+
+    def _measure(
+        self, kind: type[Measured], i: int, losses: tuple[Tensor, Tensor] | None = None, **more: Any
+    ) -> Measured:
+        """Read everything off the device at once and make a step of it."""
+        z = self.z.detach().clone()
+        level = i + 1 if kind is Denoised else i  # index of the noise level that z is at
+        change = perturbation(z, self._source(level), self.M)
+        n = len(self.points.p)
+        numbers = torch.cat([self.points.p.flatten(), self.drift, *(x.reshape(1) for x in (*change, *(losses or ())))])
+        if not numbers[: 3 * n].isfinite().all():
+            raise EditFailed("The edit's numbers broke down (NaN or infinite): lower latent_lr or beta.")
+        read = numbers.double().cpu()
+        if losses:
+            more |= {"loss_drag": float(read[-2]), "loss_mask": float(read[-1])}
+        plain = kind is not Denoised and i == self.dragged_at
+        return kind(
+            drag=self.drags_done,
+            at=i,
+            t=self.timesteps[i],
+            handles=self.frame.to_pixels(read[: 2 * n].reshape(n, 2)),
+            targets=self.targets,
+            drift=read[2 * n : 3 * n].numpy(),
+            perturbation=(float(read[3 * n]), float(read[3 * n + 1])),
+            latent=z,
+            preview=lambda: self._preview(z, level),
+            finish=lambda: self._finish(z, level, plain),
+            **more,
+        )
+
+    @torch.no_grad()
+    def _preview(self, z: Tensor, level: int) -> Image.Image:
+        if level == len(self.timesteps):
+            return self._picture(z)
+        return self._picture(predict_x0(z, self._predict(z, level).eps, self.backbone.alpha_bar(self.timesteps[level])))
+
+    def _finish(self, z: Tensor, level: int, plain: bool) -> Image.Image:
+        for i in range(level, len(self.timesteps)):
+            z = self._denoised(z, i, plain=plain and i == level)
+        return self._picture(z)
+
+    def _picture(self, z: Tensor) -> Image.Image:
+        picture = self.frame.to_image(self.backbone.decode(z))
+        if self.method.keep_outside and self.mask is not None:
+            hard = Image.fromarray(self.mask.astype(np.uint8) * 255)
+            soft = hard.filter(ImageFilter.GaussianBlur(self.method.feather))
+            picture = Image.composite(picture, self.original, soft)
+        return picture
+
+
+class GradientEdit(Edit[G]):
+    """An edit whose drags are gradient steps on z, then a search for the handles (paper, algorithm 1)."""
+
+    def __init__(self, backbone: Backbone, task: DragTask, method: G, frame: Frame, path: SourcePath, adapter: Weights):
+        super().__init__(backbone, task, method, frame, path, adapter)
+        self.points = replace(self.points, reach=method.reach)
+        if self.M is None and method.quirks.empty_mask_locks:
+            self.M = torch.zeros_like(self.z[:, :1])
+        self.stale: Look | None = None  # what the U-Net said before the last gradient step
+        self.losses: tuple[Tensor, Tensor] | None = None  # drag loss and weighted mask term of the last gradient step
+        self.idle = 0  # drags in a row that moved no handle
+        self.pulled = 0  # gradient steps of the drag under way
+
+    def _drag(self, i: int) -> Iterator[Step]:
+        """J supervision steps and one tracking at timestep index i; or the end of all dragging."""
+        quirks = self.method.quirks
+        if self.idle == (self.method.patience or quirks.patience):
+            self._end_dragging()
+            return
+        if i != self.dragged_at and quirks.retrack:
+            self._enter(i)
+            self._track(i)
+        if not self.points.under_way.any():
+            self._end_dragging()
+            return
+        if i != self.dragged_at:
+            self._enter(i)
+        while self.pulled < self.method.supervision_steps:
+            self._supervise(i)
+            yield Supervised(self.drags_done + 1, self.pulled, self.method.supervision_steps)
+        moved = self._track(i)
+        self.idle = 0 if moved else self.idle + 1
+        self._count_drag()
+        yield self._measure(Dragged, i, losses=self.losses, of=self.method.drags)
+
+    def _count_drag(self) -> None:
+        super()._count_drag()
+        self.pulled = 0
+
+    def _end_dragging(self) -> None:
+        self.over = True
+        self.taken += 1
+
+    def _enter(self, i: int) -> None:
+        """Begin to drag at a timestep: its latent gets an optimiser of its own."""
+        self.dragged_at, self.seen, self.stale = i, None, None
+        self.z = self.z.detach().requires_grad_()
+        self.optimiser = torch.optim.Adam([self.z], lr=self.method.latent_lr)
+
+    def _supervise(self, i: int) -> None:
+        """One gradient step on z."""
+        look = self._look(i)
+        drag_loss, keep_loss = self._drag_loss(look, i), self._keep_loss(look, i)
+        self.optimiser.zero_grad()
+        (drag_loss + keep_loss).backward()
+        self.optimiser.step()
+        self.seen, self.stale = None, look
+        self.losses = drag_loss.detach(), keep_loss.detach()
+        self.pulled += 1
+
+    def _drag_loss(self, look: Look, i: int) -> Tensor:
+        """What pulls the handles."""
+        method = self.method
+        assert look.features is not None
+        if method.quirks.border_fails:
+            self._refuse_border(self.points.p + step_vector(self.points, method.beta), method.r1)
+        return method.loss(
+            look.features, self.path.features(i), self.points, method.r1, method.beta, method.quirks.norm
+        )
+
+    def _keep_loss(self, look: Look, i: int) -> Tensor:
+        """λ times what holds the rest in place."""
+        if self.M is None or not self.method.mask_weight:
+            return torch.zeros((), device=self.z.device)
+        z_next = self._ddim_step(self.z, look.eps, i)
+        return self.method.mask_weight * mask_loss(z_next, self.path.latents[i + 1], self.M)
+
+    def _track(self, i: int) -> bool:
+        """Find the handles again; returns whether any has moved."""
+        method = self.method
+        look = self.stale if method.quirks.stale_tracking and self.stale is not None else self._look(i)
+        assert look.features is not None
+        if method.quirks.border_fails:
+            self._refuse_border(self.points.p, method.r2)
+        f0 = sample_cells(self.path.features(i), self.points.p0, self.frame.grid)
+        p, self.drift = track_points(look.features.detach(), f0, self.points.p, method.r2, self.frame.grid)
+        moved = bool((p != self.points.p).any())
+        self.points = replace(self.points, p=p)
+        return moved
+
+    def _refuse_border(self, centre: Tensor, radius: int) -> None:
+        corners = torch.cat([centre.floor() - radius, centre.ceil() + radius])
+        if not inside(corners, self.frame.grid).all():
+            raise EditFailed(
+                "A handle has come so near to the picture's border that the published code fails here (quirk Q8): "
+                'use compat="paper", which cuts patches at the border.'
+            )
+
+    def _denoise(self, i: int) -> None:
+        super()._denoise(i)
+        self.stale = None
+
+    def _borrows(self, plain: bool) -> bool:
+        return {"always": True, "after_drags": not plain, "off": False}[self.method.mutual_attention]
+
+
+def perturbation(z: Tensor, source: Tensor, M: Tensor | None) -> tuple[Tensor, Tensor]:
+    """RMS of edit minus source latent (1, C, h, w) inside and outside the mask; NaN where there is no such part."""
+    square = (z - source).square().mean(1, keepdim=True)
+    M = torch.ones_like(square) if M is None else M
+    return tuple(((square * part).sum() / part.sum()).sqrt() for part in (M, 1 - M))  # type: ignore[return-value]
