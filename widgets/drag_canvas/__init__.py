@@ -14,7 +14,7 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from gooddrag.errors import BadInput
 from gooddrag.task import DragTask
@@ -146,8 +146,7 @@ class DragCanvas(anywidget.AnyWidget):
         try:
             drawn = self.task.draw(STILL_SIDE / max(self.image.size))
         except BadInput:
-            drawn = self.image.copy()
-            drawn.thumbnail((STILL_SIDE, STILL_SIDE))
+            drawn = ImageOps.contain(self.image, (STILL_SIDE, STILL_SIDE))
         return drawn
 
     def encoded(self, thing: Any, encode: Callable[[Any], bytes]) -> bytes:

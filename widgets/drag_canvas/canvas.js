@@ -666,6 +666,11 @@ class View {
     return this.store.size;
   }
 
+  /** The page's focused element. @returns {Element | null} */
+  get focus() {
+    return /** @type {any} */ (this.parts.root.getRootNode()).activeElement;
+  }
+
   get mode() {
     return this.store.get("mode");
   }
@@ -748,7 +753,7 @@ class View {
       const input = label.querySelector("input");
       set(input, { min: least, max: Math.max(most, store.get(name)) });
       input.disabled = this.locked;
-      if (input !== document.activeElement || Number(input.value) !== store.get(name)) input.value = store.get(name);
+      if (input !== this.focus || Number(input.value) !== store.get(name)) input.value = store.get(name);
       label.querySelector("output").textContent = `${Math.round(store.get(name) * 10) / 10} px`;
     }
     set(parts.root, { "data-mode": mode, "data-locked": store.get("locked"), "data-empty": !this.size[0] });
@@ -785,6 +790,7 @@ class View {
     if (!this.size[0]) return;
     this.fit = fit;
     this.frame = fit ? frame : kept(frame, this.size, this.stage);
+    set(this.parts.stage, { "data-frame": [this.frame.scale, this.frame.x, this.frame.y].join(" ") });
     this.parts.zoom.textContent = `${Math.round(this.frame.scale * 100)} %`;
     this.invalidate({ base: true, veil: true, marks: true });
   }
@@ -952,7 +958,10 @@ class View {
     const { arrows } = this.parts;
     const points = this.points;
     const { mask } = this.store;
-    while (arrows.children.length > points.length / 2) arrows.lastChild.remove();
+    while (arrows.children.length > points.length / 2) {
+      if (arrows.lastChild.contains(this.focus)) this.parts.stage.focus({ preventScroll: true }); // or keys would go astray
+      arrows.lastChild.remove();
+    }
     while (arrows.children.length < points.length / 2) arrows.append(arrowElement(arrows.children.length));
     [...arrows.children].forEach((/** @type {any} */ element, k) => {
       const [p, g] = [points[2 * k], points[2 * k + 1]];
@@ -1358,7 +1367,7 @@ class View {
     if (!this.size[0]) return;
     const pinch = event.ctrlKey || event.metaKey;
     const { root } = this.parts;
-    if (!pinch && this.mode !== "pan" && !root.contains(/** @type {any} */ (root.getRootNode()).activeElement)) {
+    if (!pinch && this.mode !== "pan" && !root.contains(this.focus)) {
       this.say("Click the picture first, or hold Ctrl, to zoom with the wheel.");
       return; // so that the page can be scrolled past the canvas
     }

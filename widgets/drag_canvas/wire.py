@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gooddrag.errors import BadInput
-from gooddrag.images import read_image
+from gooddrag.images import MOST_PIXELS, read_image
 
 RUNS, BITS = 1, 2  # how the rest of a mask is written
 HEAD = struct.Struct("<BII")  # one of the above, width, height
@@ -48,6 +48,8 @@ def decode_mask(data: bytes | memoryview) -> np.ndarray:
     if len(data) < HEAD.size:
         raise broken
     kind, width, height = HEAD.unpack_from(data)
+    if width * height > MOST_PIXELS:
+        raise broken
     rest = np.frombuffer(data, np.uint8, offset=HEAD.size)
     if kind == BITS and len(rest) == (width * height + 7) // 8:
         flat = np.unpackbits(rest, count=width * height, bitorder="little").astype(bool)
