@@ -65,14 +65,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
-    """An empty page with nothing remembered; `page.said` holds the console's warnings, errors and exceptions."""
+    """An empty page with nothing remembered; `page.said` holds the console's errors and exceptions."""
     with browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True) as context:
         context.set_default_timeout(PATIENCE * 1000)
         page = context.new_page()
         page.said = []
-        page.on(
-            "console", lambda m: page.said.append(f"{m.type}: {m.text}") if m.type in ("warning", "error") else None
-        )
+        page.on("console", lambda m: page.said.append(f"{m.type}: {m.text}") if m.type == "error" else None)
         page.on("pageerror", lambda error: page.said.append(f"exception: {error}"))
         yield page
 

@@ -31,7 +31,7 @@ class Attempt:
     """An edit that is under way, paused, or at its end.
 
     `result` is there after a stop and at the end. `way` holds the handles (n, 2) in image px, at the start and after
-    each drag; `distances` the largest distance to a target there, `losses` the drag loss of each drag.
+    each drag; `distances` how far they are from their targets there on average, `losses` the drag loss of each drag.
     """
 
     def __init__(self, backbone: Backbone, task: DragTask, method: Method):
@@ -71,7 +71,7 @@ class Attempt:
         self.recorder.see(step)
         if isinstance(step, Started | Dragged):
             self.way.append(step.handles)
-            self.distances.append(float(step.distances.max()))
+            self.distances.append(float(step.distances.mean()))
         if isinstance(step, Dragged):
             self.losses.append(step.loss_drag)
             self.most_drags = step.of

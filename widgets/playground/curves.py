@@ -15,7 +15,7 @@ def curves(distances: Sequence[float], losses: Sequence[float], drags: int) -> s
     Parameters
     ----------
     distances
-        Largest distance of a handle to its target in image px: at the start, and after each drag.
+        Mean distance from handle to target in image px: at the start, and after each drag.
     losses
         Motion supervision loss of each drag.
     drags

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from gooddrag.methods import METHODS, Method, method_for
 
-LABELS = {"description_width": "10.5em"}
+LABELS, FOLDED_LABELS = {"description_width": "12.5em"}, {"description_width": "9em"}
 
 
 class Slider(NamedTuple):
@@ -134,7 +134,8 @@ def _description(kind: type, name: str) -> str:
 
 
 def _control(setting: Setting) -> Any:
-    label = {"description": setting.name.replace("_", " ").replace(".", " "), "style": LABELS, "tooltip": setting.text}
+    style = LABELS if setting.name in IN_SIGHT else FOLDED_LABELS
+    label = {"description": setting.name.replace("_", " ").replace(".", " "), "style": style, "tooltip": setting.text}
     if setting.kind is NoneType:
         return ipw.Checkbox(setting.value, **(label | {"description": "identity LoRA"}))
     if setting.kind is bool:

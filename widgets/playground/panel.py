@@ -34,7 +34,7 @@ class Panel:
         self.bar = ipw.FloatProgress(min=0.0, max=1.0)
         self.note, self.warnings, self.curves = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.compare = ipw.FloatSlider(
-            0.0, min=0.0, max=1.0, step=0.01, description="before", readout=False, style=SHORT
+            0.0, min=0.0, max=1.0, step=0.01, description="compare", readout=False, style=SHORT
         )
         self.compare.tooltip = "how far the picture before covers the one after"
         ipw.jslink((self.compare, "value"), (canvas, "compare"))
@@ -47,13 +47,13 @@ class Panel:
     def laid_out(
         self, canvas: DragCanvas, form: ipw.Widget, gallery: ipw.Widget, keeper: ipw.Widget
     ) -> list[ipw.Widget]:
-        """Canvas on the left and settings beside it, one below the other where there is no room; results below."""
+        """Canvas, buttons and results on the left, settings beside them, or below where there is no room."""
         style = ipw.HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>").add_class("gd-style")
         run = ipw.HBox([*self.buttons.values(), self.runs]).add_class("gd-row")
         progress = ipw.HBox([self.bar, self.note]).add_class("gd-progress")
-        left = ipw.VBox([canvas, self.after]).add_class("gd-left")
-        right = ipw.VBox([form, run, self.warnings, progress, self.curves]).add_class("gd-right")
-        return [style, ipw.Box([left, right]).add_class("gd-columns"), gallery, keeper]
+        left = ipw.VBox([canvas, self.warnings, run, progress, self.after, gallery, keeper]).add_class("gd-left")
+        right = ipw.VBox([form, self.curves]).add_class("gd-right")
+        return [style, ipw.Box([left, right]).add_class("gd-columns")]
 
     def say(self, text: str) -> None:
         """A sentence below the buttons, read out to those who can't see it."""
@@ -83,3 +83,4 @@ class Panel:
             button.disabled = not able[name]
         self.runs.disabled = working
         self.after.layout.display = None if has_result and not working else "none"
+        self.bar.layout.display = None if working else "none"

@@ -278,7 +278,6 @@ class Playground(ipw.VBox):
                 self.panel.show_steps(attempt)
             self.gallery.mark(attempt)
         self.panel.show_curves(attempt)
-        self.panel.bar.layout.visibility = "visible" if self.working else "hidden"
 
     def _warn(self) -> None:
         """What speaks against the task and the settings as they are, before anything starts."""
@@ -336,11 +335,11 @@ def _same(one: DragTask, other: DragTask | None) -> bool:
 def _ending(attempt: Attempt) -> str:
     if not attempt.drags and attempt.can_go_on:
         return "Stopped before anything was dragged."
-    left = f"{attempt.distances[-1]:.1f} px left to the farthest target"
+    left = f"{attempt.distances[-1]:.1f} px left on average"
     if attempt.result is not None and attempt.result.stopped:
         return f"Stopped after drag {attempt.drags} of {attempt.most_drags}, {left}. Continue goes on from here."
     reached = "every handle arrived" if attempt.result and attempt.result.reached else "not every handle arrived"
-    return f"Done after {attempt.drags} drags: {reached}, {left}."
+    return f"Done after {attempt.drags} drag{'s' * (attempt.drags != 1)}: {reached}, {left}."
 
 
 def _told(error: Exception) -> str:
