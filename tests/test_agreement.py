@@ -27,7 +27,7 @@ def compared(a, b):
 
 def test_each_picture_counts_with_scipys_rank_correlation_and_ties_share_ranks():
     chance = np.random.default_rng(0)
-    a, b = ({f"t{k}": chance.integers(0, 4, 4) + [0, 0, 0, 5] for k in range(12)} for _ in range(2))
+    a, b = ({f"t{k}": chance.integers(0, 4, 4) + np.array([0, 0, 0, 5]) for k in range(12)} for _ in range(2))
     found = compared(a, b)
     expected = {task: spearmanr(a[task], b[task]).statistic for task in a}
     assert found.per_task == pytest.approx(expected)
@@ -95,9 +95,10 @@ def test_a_bias_for_the_first_position_is_found_with_its_size(repeats):
 
 
 def test_without_bias_small_p_values_are_as_rare_as_they_should_be():
-    ps = np.array([position_bias(stand_in_table(0, repeats=3, tasks=2, seed=seed), seed).p for seed in range(60)])
+    tables = [stand_in_table(0, repeats=3, tasks=2, seed=seed) for seed in range(60)]
+    ps = np.array([position_bias(found, permutations=200).p for found in tables])
     assert (ps < 0.05).mean() < 0.13
-    assert 0.35 < ps.mean() < 0.65
+    assert 0.38 < ps.mean() < 0.62
 
 
 def test_one_edit_at_a_time_has_no_position():

@@ -66,7 +66,7 @@ class PositionBias:
     questions: int
 
 
-def position_bias(table: pd.DataFrame, seed: int = 0) -> PositionBias | None:
+def position_bias(table: pd.DataFrame, seed: int = 0, permutations: int = PERMUTATIONS) -> PositionBias | None:
     """Check one rater's GScore table; None where no two positions can be compared.
 
     The order was drawn at random for each question, so if it doesn't matter, the scores of a question may change places
@@ -84,8 +84,8 @@ def position_bias(table: pd.DataFrame, seed: int = 0) -> PositionBias | None:
     position = rows["position"].to_numpy(int)
     seen = _spread(surplus, position)
     chance = np.random.default_rng(seed)
-    shuffles = (_spread(surplus, _within(position, question, chance)) for _ in range(PERMUTATIONS))
-    p = (1 + sum(shuffled >= seen * (1 - 1e-9) for shuffled in shuffles)) / (1 + PERMUTATIONS)
+    shuffles = (_spread(surplus, _within(position, question, chance)) for _ in range(permutations))
+    p = (1 + sum(shuffled >= seen * (1 - 1e-9) for shuffled in shuffles)) / (1 + permutations)
     means = {int(k): estimate(surplus[position == k], np.mean) for k in np.unique(position)}
     return PositionBias(means, p, len(np.unique(question)))
 

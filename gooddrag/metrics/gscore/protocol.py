@@ -132,8 +132,9 @@ def questions(sample: Sample, protocol: Protocol) -> Iterator[Question]:
     """One question per repeat. The order of the edits hangs on seed, pictures and repeat, never on names."""
     original, *edits = (_encoded(p, protocol.longest_side) for p in (sample.original, *sample.edits.values()))
     drawn = sorted(zip(edits, sample.edits, strict=True), key=lambda pair: (_digest(pair[0][0]), pair[1]))
+    image = " ".join([_digest(original[0]), *(_digest(edit[0]) for edit, _ in drawn)])
     for repeat in range(1, protocol.repeats + 1):
-        chance = random.Random(f"{protocol.seed} {_digest(original[0])} {repeat}")
+        chance = random.Random(f"{protocol.seed} {image} {repeat}")
         shown = chance.sample(drawn, len(drawn))
         all_ = [original, *(edit for edit, _ in shown)]
         yield Question(
