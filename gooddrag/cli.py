@@ -1,4 +1,4 @@
-"""The command line: `gooddrag edit | task | measure | gscore | agreement | doctor | train-pocket`.
+"""The command line: `gooddrag edit`, `task`, `measure`, `bench`, `report` and all others.
 
 Exit codes: 0 done, 1 failed on the way, 2 bad input. What is asked for goes to standard output, progress and complaints
 to the error output. Heavy modules load inside the commands, so that help and mistakes answer at once.
@@ -18,7 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gooddrag.commands import gscore
+from gooddrag.commands import bench, gscore, measure
 from gooddrag.errors import BadInput, EditFailed, is_disk_full, is_out_of_memory
 from gooddrag.terminal import complain, console, note, output, printable, spell_for_narrow_encodings, xy
 
@@ -35,7 +35,8 @@ app = typer.Typer(
 )
 task_app = typer.Typer(help="Make and check drag tasks.", no_args_is_help=True)
 app.add_typer(task_app, name="task")
-gscore.register(app)
+for commands in (measure, bench, gscore):
+    commands.register(app)
 
 
 def main() -> None:
@@ -78,7 +79,10 @@ def _interruptible(sentence: str) -> Iterator[None]:
 @app.command()
 def edit(
     task: Annotated[Path | None, typer.Argument(help="Task folder: original.jpg/.png, points.json, mask.png.")] = None,
-    method: Annotated[str | None, typer.Option(help="gooddrag (the default) or dragdiffusion.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="gooddrag (the default), dragdiffusion, dragnoise, freedrag, fastdrag or sdedrag."),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="pocket (the default), sd15, sd21, sdxl, a hub id or a diffusers folder.")
     ] = None,
@@ -202,24 +206,6 @@ def _describe(task: DragTask, folder: Path) -> None:
         lines.append(f"  {k}: {xy(p)} → {xy(g)}, {d:.1f} px")
     lines += [f"  Note: {sentence}" for sentence in task.warnings()]
     output.print(Text("\n".join(lines)), soft_wrap=True)
-
-
-@app.command()
-def measure(results: Annotated[list[Path], typer.Argument(help="Result folders that edits have left.")]) -> None:
-    """Print the dragging accuracy index (DAI) of results: lower is better."""
-    from gooddrag.metrics.dai import RADII, dai
-    from gooddrag.task import DragTask, read_image
-
-    table = Table("result", *(f"{radius} px" for radius in RADII), "official, 1 px")
-    doubts: dict[str, None] = {}
-    for folder in results:
-        task, edited = DragTask.read(folder / "task"), read_image(folder / "edited.png")
-        found = [dai(task, edited, radius) for radius in RADII]
-        table.add_row(printable(str(folder)), *(f"{d.paper:.4f}" for d in found), f"{found[0].official:.4f}")
-        doubts |= {f"'{folder}': {doubt}.": None for d in found for doubt in d.doubts}
-    output.print(table)
-    for sentence in doubts:
-        note(sentence)
 
 
 @app.command()

@@ -1,116 +1,212 @@
-"""Runs many edits of pocket tasks, in several processes.
+"""The benchmark: every method on every task with every seed, by workers on this machine or many (Dask distributed).
 
-Each leaves one row and one picture, so a run that was cut short goes on where it was.
+Only this process writes results (see `store.py`); workers are handed a task and give back a row and a picture. A run
+that was cut short goes on where it was, and a lost worker's units run again elsewhere.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
+import logging
 import os
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gooddrag.backbone import Backbone, load_backbone
-from gooddrag.cache import content_key
-from gooddrag.editor import edit
-from gooddrag.files import write_whole
+from gooddrag.bench.datasets import Dataset
+from gooddrag.bench.store import Store
+from gooddrag.bench.units import Engine, Unit, do, failure, fingerprint, png, task_key
+from gooddrag.errors import BadInput, EditFailed
+from gooddrag.measures import OFFLINE, check_measures
 from gooddrag.methods import Method
-from gooddrag.metrics.ground_truth import score
-from gooddrag.pocket.tasks import KINDS, make_task
+from gooddrag.terminal import console, note
 
-TUNING, FRESH = 100, 1000  # seeds below 1000 may choose settings; those from there on are for reports only
+if TYPE_CHECKING:
+    from distributed import Client
+
+PATIENCE = 30  # seconds to wait for a scheduler
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One edit to do. `label` is the method's name in tables."""
+class Bench:
+    """What is to be compared. `prompts`: use those of the data set (the engine loads anew for each); else none."""
 
-    label: str
-    method: Method
-    kind: str
-    seed: int
+    dataset: Dataset
+    methods: Mapping[str, Method]
+    seeds: Sequence[int] = (0,)
+    measures: Sequence[str] = OFFLINE
+    engine: Engine = field(default_factory=Engine)
+    prompts: bool = False
 
-    def row(self, folder: Path) -> Path:
-        """Where its row goes: under weights and settings, so that old numbers never mix with new ones."""
-        place = content_key(engine().fingerprint, self.method.model_dump())[:12]
-        return folder / place / f"{self.kind}-{self.seed}.json"
-
-
-@cache
-def engine() -> Backbone:
-    """This process's backbone. Pocket is too small for more than one thread: two processes do twice the work."""
-    torch.set_num_threads(1)
-    return load_backbone("pocket", device="cpu")
-
-
-def do(unit: Unit, folder: Path) -> None:
-    """Edit, measure, and write picture and row."""
-    path = unit.row(folder)
-    known = make_task(unit.kind, unit.seed)
-    began = time.perf_counter()
-    result = edit(engine(), known.task, unit.method)
-    seconds = time.perf_counter() - began
-    table = result.trace.table
-    facts = {
-        "kind": unit.kind,
-        "seed": unit.seed,
-        "seconds": seconds,
-        "reached": result.reached,
-        "drags": int(table["drag"].max()),
-        "tracked_px": float(table.groupby("point")["distance"].last().mean()),
-        **score(known, result.image).to_dict(),
-    }
-    write_whole(path.with_suffix(".png"), lambda part: result.image.save(part, "PNG"))
-    write_whole(path, lambda part: part.write_text(json.dumps(facts)))
+    def plan(self, fingerprint: str) -> Plan:
+        """Read every sample once, and make every unit."""
+        units: list[Unit] = []
+        refused: dict[str, str] = {}
+        for sample in self.dataset.samples:
+            try:
+                task, known = sample.read()
+            except BadInput as error:
+                refused[sample.name] = str(error)
+                continue
+            task = task if self.prompts else replace(task, prompt="")
+            kind, measures = known.kind if known else sample.kind, tuple(self.measures)
+            units += [
+                Unit(sample.name, sample.category, kind, label, seeded, measures, fingerprint, task, known)
+                for seed in self.seeds
+                for label, method in self.methods.items()
+                if (seeded := method.with_settings(seed=seed))
+            ]
+        return Plan(self, fingerprint, units, refused)
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """What every benchmark may be asked for."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=8, help="tasks of each kind")
-    parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--folder", type=Path, default=Path("runs/pocket-report"))
-    return parser
+@dataclass(frozen=True)
+class Plan:
+    """All units of a benchmark, and the samples that could not be read."""
+
+    bench: Bench
+    fingerprint: str
+    units: list[Unit] = field(repr=False)
+    refused: dict[str, str]
+
+    def write(self, store: Store) -> None:
+        """Keep it, and what reports show of the tasks."""
+        for unit in {task_key(unit.task): unit for unit in self.units}.values():
+            name = f"tasks/{task_key(unit.task)}"
+            if not store.has(f"{name}.png"):
+                if unit.known is not None:
+                    store.write(f"{name}-truth.png", png(unit.known.truth))
+                store.write(f"{name}.png", png(unit.task.draw()))
+        bench = self.bench
+        methods = {label: {"method": m.name.lower()} | m.model_dump(mode="json") for label, m in bench.methods.items()}
+        plan = {
+            "dataset": bench.dataset.name,
+            "published_as": bench.dataset.published_as,
+            "fingerprint": self.fingerprint,
+            "measures": list(bench.measures),
+            "methods": methods,
+            "refused": self.refused,
+            "units": {f"{u.label} {u.method.seed} {u.sample}": u.key for u in self.units},
+        }
+        store.write_plan(plan)
 
 
-def units_of(methods: Mapping[str, Method], chosen: argparse.Namespace, first_seed: int) -> list[Unit]:
-    """Every method on every chosen task."""
-    return [
-        Unit(label, method, kind, seed)
-        for seed in range(first_seed, first_seed + chosen.seeds)
-        for kind in chosen.kinds.split(",")
-        for label, method in methods.items()
-    ]
+@contextmanager
+def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
+    """Workers: those of a Dask scheduler ("tcp://host:8786"), or processes of this machine, restarted when they die.
+
+    Raises
+    ------
+    BadInput
+        When Dask is missing, or no scheduler answers.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise BadInput("Benchmarks need Dask: pip install 'gooddrag[bench]'.") from error
+    if scheduler is None:
+        # Dask would end a worker that takes more than its share of the memory; large engines are meant to.
+        local = LocalCluster(
+            n_workers=workers or os.cpu_count() or 1,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+        with local, Client(local) as client:
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"No Dask scheduler answers at '{scheduler}': start one, or leave --scheduler out.") from error
+    with client:
+        if not client.scheduler_info()["workers"]:
+            note(f"The scheduler at {scheduler} has no workers yet: `dask worker {scheduler}` starts one.")
+        yield client
 
 
-def run(units: Sequence[Unit], folder: Path, workers: int) -> pd.DataFrame:
-    """Do what is not done yet; returns all rows. A failed edit is reported and leaves no row."""
-    missing = [unit for unit in units if not unit.row(folder).exists()]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = {pool.submit(do, unit, folder): unit for unit in missing}
-        for job in track(as_completed(jobs), "edits", total=len(jobs)):
-            if job.exception() is not None:
-                print(f"{jobs[job].label}, {jobs[job].kind}-{jobs[job].seed}: {job.exception()}")
-    return rows(units, folder)
+def iter_rows(plan: Plan, store: Store, client: Client, threads: int = 1) -> Iterator[dict[str, Any]]:
+    """Do what is not done yet; yields each row when it is kept.
+
+    Only a few units are under way at a time, so that the scheduler never holds a whole data set of pictures.
+    """
+    from distributed import KilledWorker, as_completed
+
+    done = store.done()
+    missing = iter({unit.key: unit for unit in plan.units if unit.key not in done}.values())
+    under_way: dict[Any, Unit] = {}
+    finished = as_completed()
+
+    def submit() -> None:
+        if unit := next(missing, None):
+            future = client.submit(do, unit, plan.bench.engine, threads, key=f"gooddrag-{unit.key}", retries=0)
+            under_way[future] = unit
+            finished.add(future)
+
+    for _ in range(2 * max(1, len(client.scheduler_info()["workers"])) + 1):
+        submit()
+    for future in finished:
+        unit = under_way.pop(future)
+        try:
+            row, picture = future.result()
+        except KilledWorker as error:
+            lost = EditFailed(f"The workers that did this were lost ({error.allowed_failures + 1} of them).")
+            row, picture = unit.facts() | failure(lost), None
+        store.put(row, picture)
+        submit()
+        yield row
 
 
-def rows(units: Sequence[Unit], folder: Path) -> pd.DataFrame:
-    """What is done: one row for each unit, with the path of its picture."""
-    paths = {unit: unit.row(folder) for unit in units}
-    table = pd.DataFrame(
-        json.loads(path.read_text()) | {"method": unit.label, "picture": str(path.with_suffix(".png"))}
-        for unit, path in paths.items()
-        if path.exists()
+def run(
+    bench: Bench, store: Store, *, scheduler: str | None = None, workers: int | None = None, threads: int = 1
+) -> pd.DataFrame:
+    """Run a benchmark to its end, with a live line of progress; returns its table.
+
+    Raises
+    ------
+    BadInput
+        When a measure's weights or Dask are missing; before any edit.
+    EditFailed
+        When it is interrupted or the scheduler is lost; what is done stays.
+    """
+    check_measures(bench.measures)
+    with cluster(scheduler, workers) as client:
+        try:
+            plan = bench.plan(client.submit(fingerprint, bench.engine, pure=False).result())
+            plan.write(store)
+            for name, why in plan.refused.items():
+                note(f"{name}: {why}")
+            _watch(plan, store, client, threads)
+        except KeyboardInterrupt:
+            raise EditFailed("Interrupted: the same command goes on from here.") from None
+        except OSError as error:
+            if client.status == "running":
+                raise
+            raise EditFailed("The scheduler was lost: the same command goes on from here.") from error
+    return store.write_table()
+
+
+def _watch(plan: Plan, store: Store, client: Client, threads: int) -> None:
+    """Consume the rows: how many are done, how many failed, how long it will take, and where Dask shows more."""
+    done = store.done() & {unit.key for unit in plan.units}
+    console.print(f"Dashboard: {client.dashboard_link}", soft_wrap=True)
+    columns = (
+        TextColumn("edits"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeRemainingColumn(),
     )
-    return table.assign(gained_db=table["edit_psnr"] - table["source_psnr"])
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("edits", total=len({u.key for u in plan.units}), completed=len(done), failed=0)
+        failed = 0
+        for row in iter_rows(plan, store, client, threads):
+            failed += not row["ok"]
+            progress.update(bar, advance=1, failed=failed)
+            if not row["ok"]:
+                progress.console.print(
+                    f"{row['method']}, {row['sample']}: {row['reason']}", soft_wrap=True, markup=False
+                )
