@@ -10,14 +10,14 @@ from widgets.explorers import (
     TimestepScrubber,
     TraceViewer,
 )
-from widgets.point_entry import PointEntry
+from widgets.playground import Playground
 
 __all__ = [
     "BlindRating",
     "DragCanvas",
     "LoraExplorer",
     "LossLandscape",
-    "PointEntry",
+    "Playground",
     "ScheduleStrip",
     "SimilarityExplorer",
     "TimestepScrubber",
