@@ -116,6 +116,7 @@ def test_python_and_the_browser_agree_after_any_sequence_of_actions(page, tenth)
 
         assert canvas.points == oracle.points, (seed, actions)
         assert canvas.feather == oracle.feather, (seed, actions)
+        assert canvas.selected == page.evaluate("model.get('selected')"), (seed, actions)
         assert (canvas.mask is None) == (oracle.mask is None), (seed, actions)
         assert np.array_equal(_mask(canvas), oracle._mask_or(True)), (seed, actions)
         assert np.allclose(np.reshape(points, (-1, 2)), np.reshape(canvas.points, (-1, 2))), (seed, actions)
@@ -182,6 +183,25 @@ def test_the_mask_is_painted_erased_inverted_cleared_and_filled(bench):
     assert canvas.mask[6:39, 7:49].all()
     assert not canvas.mask[:4].any()
     assert not canvas.mask[:, 53:].any()
+
+
+def test_a_stroke_is_seen_while_it_is_drawn_and_reaches_python_at_its_end(bench):
+    page, canvas = bench.page, bench.canvas
+    canvas.mask = np.zeros((48, 64), bool)
+    bench.talk()
+    click(page, "brush")
+    page.mouse.move(*spot(page, 10, 10))
+    page.mouse.down()
+    page.mouse.move(*spot(page, 40, 30), steps=6)
+    bench.talk()
+
+    _, free = bench.shown()
+    assert free[20, 25]
+    assert not canvas.mask.any()
+
+    page.mouse.up()
+    bench.talk()
+    assert np.array_equal(canvas.mask, free)
 
 
 def test_a_polygon_is_dropped_by_escape(bench):

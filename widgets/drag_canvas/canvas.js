@@ -1,9 +1,9 @@
 /**
  * The drag canvas in the browser: draws the picture, the mask and the arrows, and hears mouse, finger, pen and keys.
  *
- * A `Store` stands between the model that Python shares and the views of it on the page; it keeps undo and redo. A `View`
- * holds what belongs to one place on the page: zoom, toolbar, the gesture under way. A gesture changes drafts while it
- * lasts and the model once, at its end.
+ * A `Store` stands between the model that Python shares and the views of it on the page; it keeps undo and redo. A
+ * `View` holds what belongs to one place on the page: zoom, toolbar, the gesture under way. A gesture changes drafts
+ * while it lasts and the model once, at its end.
  *
  * @typedef {[number, number]} Point (x, y), in image pixels with pixel centres at integers unless it says screen
  * @typedef {{width: number, height: number, bits: Uint8Array, count: number}} Mask bits: 1 where the picture may change
@@ -57,7 +57,10 @@ function zoomed(f, at, scale) {
   return { scale, x: at[0] - (at[0] - f.x) * ratio, y: at[1] - (at[1] - f.y) * ratio };
 }
 
-/** Moved no further than leaves some of the picture in sight. @param {Frame} f @param {number[]} size @param {number[]} stage */
+/**
+ * Moved no further than leaves some of the picture in sight.
+ * @param {Frame} f @param {number[]} size @param {number[]} stage
+ */
 function kept(f, size, stage) {
   const [x, y] = [f.x, f.y].map((v, k) => {
     const seen = Math.min(60, size[k] * f.scale);
@@ -71,7 +74,10 @@ function inside(p, size) {
   return [rounded(clamp(p[0], 0, size[0] - 1)), rounded(clamp(p[1], 0, size[1] - 1))];
 }
 
-/** The index of the point nearest to a screen point, or -1. @param {Point[]} onScreen @param {Point} at @param {number} reach */
+/**
+ * The index of the point nearest to a screen point, or -1.
+ * @param {Point[]} onScreen @param {Point} at @param {number} reach
+ */
 function nearest(onScreen, at, reach) {
   let best = -1;
   onScreen.forEach((p, k) => {
@@ -101,7 +107,13 @@ function joined(a, b) {
 }
 
 /** Fill pixels from…to of one row, both included and fractional. @param {Mask} mask */
-function fillRow(mask, /** @type {number} */ y, /** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ value) {
+function fillRow(
+  mask,
+  /** @type {number} */ y,
+  /** @type {number} */ from,
+  /** @type {number} */ to,
+  /** @type {number} */ value,
+) {
   const left = Math.max(0, Math.ceil(from));
   const right = Math.min(mask.width - 1, Math.floor(to));
   if (left <= right) mask.bits.fill(value, y * mask.width + left, y * mask.width + right + 1);
@@ -134,7 +146,12 @@ function paintLine(mask, a, b, radius, value) {
     fillRow(mask, y, from, to, value);
   }
   const [left, right] = [Math.min(a[0], b[0]) - r, Math.max(a[0], b[0]) + r];
-  return { left: Math.max(0, Math.floor(left)), top, right: Math.min(mask.width, Math.ceil(right) + 1), bottom: bottom + 1 };
+  return {
+    left: Math.max(0, Math.floor(left)),
+    top,
+    right: Math.min(mask.width, Math.ceil(right) + 1),
+    bottom: bottom + 1,
+  };
 }
 
 /** Where the sides of a polygon cross a row, from left to right. @param {Point[]} corners @param {number} y */
@@ -146,7 +163,10 @@ function crossings(corners, y) {
   return xs.sort((a, b) => a - b);
 }
 
-/** Fill the pixels whose centres lie in a polygon (even-odd). @param {Mask} mask @param {Point[]} corners @param {number} value */
+/**
+ * Fill the pixels whose centres lie in a polygon (even-odd).
+ * @param {Mask} mask @param {Point[]} corners @param {number} value
+ */
 function fillPolygon(mask, corners, value) {
   const ys = corners.map((p) => p[1]);
   const bottom = Math.min(mask.height - 1, Math.floor(Math.max(...ys)));
@@ -157,8 +177,8 @@ function fillPolygon(mask, corners, value) {
 }
 
 /**
- * A mask → its bytes: run lengths, 0 first, as LEB128 numbers, or one bit a pixel where that is shorter. wire.py writes
- * the same.
+ * A mask → its bytes: run lengths, 0 first, as LEB128 numbers, or one bit a pixel where that is shorter. wire.py
+ * writes the same. Brings the mask's count up to date on the way.
  * @param {Mask} mask @returns {DataView}
  */
 function encodeMask(mask) {
@@ -167,10 +187,12 @@ function encodeMask(mask) {
   const out = new Uint8Array(HEAD + most);
   let size = HEAD;
   let [from, value] = [0, 0];
+  mask.count = 0;
   while (from < bits.length && size < HEAD + most) {
     const next = bits.indexOf(1 - value, from);
     let run = (next < 0 ? bits.length : next) - from;
     from += run;
+    mask.count += value * run;
     value = 1 - value;
     for (; run >= 128; run = Math.floor(run / 128)) out[size++] = (run % 128) + 128; // past the end nothing is written
     out[size++] = run;
@@ -178,6 +200,7 @@ function encodeMask(mask) {
   const fits = from >= bits.length && size <= HEAD + most;
   if (!fits) {
     out.fill(0);
+    mask.count = bits.reduce((sum, bit) => sum + bit, 0);
     bits.forEach((bit, k) => (out[HEAD + (k >> 3)] |= bit << (k & 7)));
   }
   const view = new DataView(fits ? out.slice(0, size).buffer : out.buffer);
@@ -263,6 +286,8 @@ class Store {
     /** @type {Mask | null} the mask that a stroke is changing */
     this.draft = null;
     this.layer = document.createElement("canvas"); // opaque where the picture stays, in image pixels
+    /** @type {DataView | null} the mask that the layer shows */
+    this.drawn = null;
     /** @type {Map<number, CanvasImageSource[]>} picture number → its halvings */
     this.album = new Map();
     /** @type {CanvasImageSource[] | null} */
@@ -326,13 +351,12 @@ class Store {
 
   /** @param {Record<string, any>} changes */
   write(changes) {
-    const { mask } = this.now;
     this.writing = true;
     for (const [name, value] of Object.entries(changes)) this.model.set(name, value);
     this.writing = false;
     this.now = this.snapshot();
     this.model.save_changes();
-    if (this.now.mask !== mask || "_picture" in changes) this.drawLayer();
+    if (this.now.mask !== this.drawn) this.drawLayer();
     this.tell({});
   }
 
@@ -390,7 +414,10 @@ class Store {
     for (const listener of this.listeners) listener(what);
   }
 
-  /** A copy of the mask for a stroke to change, or null where another one is under way. @param {number} value of the stroke */
+  /**
+   * A copy of the mask for a stroke to change, or null where another one is under way.
+   * @param {number} value of the stroke
+   */
   beginStroke(value) {
     if (this.draft) return null;
     const mask = this.mask;
@@ -405,19 +432,34 @@ class Store {
     this.draft = null;
     if (!draft) return;
     if (keep) {
-      this.commit({ mask: encodeMask(draft) });
+      const bytes = encodeMask(draft);
+      this.decoded = { bytes, mask: draft };
+      this.drawn = bytes;
+      this.commit({ mask: bytes });
     } else {
       this.drawLayer();
       this.tell({ box: whole(draft) });
     }
   }
 
+  /** Take the layer's memory, tens of megabytes for a photo, before the first stroke needs it. */
+  sizeLayer() {
+    const { layer } = this;
+    const [width, height] = this.size;
+    if (!width || (layer.width === width && layer.height === height)) return;
+    Object.assign(layer, { width, height });
+    context(layer).putImageData(new ImageData(1, 1), 0, 0);
+  }
+
   /** Bring the layer up to date with the mask. @param {Box} [box] only there */
   drawLayer(box) {
     const { mask, layer } = this;
+    if (!box) this.drawn = this.draft ? null : this.now.mask;
     if (!mask) return;
-    if (layer.width !== mask.width || layer.height !== mask.height) {
-      Object.assign(layer, { width: mask.width, height: mask.height });
+    this.sizeLayer();
+    if (!box && (!mask.count || mask.count === mask.bits.length)) {
+      context(layer)[mask.count ? "clearRect" : "fillRect"](0, 0, mask.width, mask.height); // a hundred times as quick
+      return;
     }
     const { left, top, right, bottom } = box ?? whole(mask);
     const rows = Math.max(1, Math.floor(1_000_000 / (right - left))); // a few megabytes at a time
@@ -457,18 +499,18 @@ const ICONS = {
   brush: "M14 4l6 6-8 7-5-5zM7 12l5 5c-1 3-5 4-8 3 2-1 1-5 3-8",
   erase: "M4 15 14 5l6 6-9 9H8zM9 10l6 6M11 20h9",
   polygon: "M5 8 13 4l7 7-4 9H7zM5 8h.01M13 4h.01M20 11h.01M16 20h.01M7 20h.01",
-  pan: "M12 3v18M3 12h18M12 3 9.500 5.500M12 3l2.500 2.500M12 21l-2.500-2.500M12 21l2.500-2.500M3 12l2.500-2.500M3 12l2.500 2.500M21 12l-2.500-2.500M21 12l-2.500 2.500",
+  pan: "M12 3v18M3 12h18M9.5 5.5 12 3l2.5 2.5M9.5 18.5 12 21l2.5-2.5M5.5 9.5 3 12l2.5 2.5M18.5 9.5 21 12l-2.5 2.5",
   undo: "M9 5 4 10l5 5M4 10h10a6 6 0 0 1 0 11h-3",
   redo: "M15 5l5 5-5 5M20 10H10a6 6 0 0 0 0 11h3",
   delete: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
-  invert: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16M15 7.500v9M18 10v4",
+  invert: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16M15 7.5v9M18 10v4",
   "clear-mask": "M4 4h16v16H4zM9 9l6 6M15 9l-6 6",
   "clear-points": "M4 18 12 10M9 9h4v4M15 13l5 5M20 13l-5 5",
   "zoom-out": "M4 10a6 6 0 1 0 12 0 6 6 0 1 0-12 0M15 15l6 6M7 10h6",
   fit: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   "zoom-in": "M4 10a6 6 0 1 0 12 0 6 6 0 1 0-12 0M15 15l6 6M7 10h6M10 7v6",
   upload: "M12 16V4M7 9l5-5 5 5M4 16v4h16v-4",
-  help: "M9 9a3 3 0 1 1 4 3c-1 .5-1 1-1 2.500M12 18h.01",
+  help: "M9 9a3 3 0 1 1 4 3c-1 .5-1 1-1 2.5M12 18h.01",
 };
 
 const GROUPS = {
@@ -500,7 +542,19 @@ const GROUPS = {
   ],
 };
 const TOOLS = GROUPS.tools.map(([name]) => name);
-const KEYS = { d: "drag", b: "brush", e: "erase", p: "polygon", h: "pan", i: "invert", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", 0: "fit" };
+const MASK_TOOLS = ["brush", "erase", "polygon"];
+const KEYS = {
+  d: "drag",
+  b: "brush",
+  e: "erase",
+  p: "polygon",
+  h: "pan",
+  i: "invert",
+  "+": "zoom-in",
+  "=": "zoom-in",
+  "-": "zoom-out",
+  0: "fit",
+};
 const HELP = [
   ["Tab", "to the arrows' ends, one by one"],
   ["Arrow keys", "nudge what is focused by 1 px (Shift 10, Alt 0.1), else move the picture"],
@@ -540,21 +594,42 @@ function set(element, attributes) {
 function button(name, title) {
   const icon = make("svg:svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, make("svg:path", { d: ICONS[name] }));
   const tool = TOOLS.includes(name) ? { "aria-pressed": "false" } : {};
-  return make("button", { type: "button", "data-action": name, title, "aria-label": title, tabindex: -1, ...tool }, icon);
+  return make(
+    "button",
+    { type: "button", "data-action": name, title, "aria-label": title, tabindex: -1, ...tool },
+    icon,
+  );
 }
 
 /** A slider with its name and number. @param {string} name @param {string} title */
 function slider(name, title) {
-  const input = make("input", { type: "range", "data-trait": name, min: 0, max: 100, step: 0.5, "aria-label": title, title });
+  const input = make("input", {
+    type: "range",
+    "data-trait": name,
+    min: 0,
+    max: 100,
+    step: 0.5,
+    "aria-label": title,
+    title,
+  });
   return make("label", { class: "gd-slider", "data-for": name }, name, input, make("output"));
 }
 
 /** The fixed parts of a view. @param {HTMLElement} el */
 function build(el) {
   const groups = Object.entries(GROUPS).map(([name, buttons]) =>
-    make("span", { class: "gd-group", role: "group", "aria-label": name }, ...buttons.map(([a, b]) => button(/** @type {any} */ (a), b))),
+    make(
+      "span",
+      { class: "gd-group", role: "group", "aria-label": name },
+      ...buttons.map(([a, b]) => button(/** @type {any} */ (a), b)),
+    ),
   );
-  const sliders = make("span", { class: "gd-group gd-sliders" }, slider("brush", "Radius of the brush in pixels"), slider("feather", "Width of the mask's soft edge in pixels"));
+  const sliders = make(
+    "span",
+    { class: "gd-group gd-sliders" },
+    slider("brush", "Radius of the brush in pixels"),
+    slider("feather", "Width of the mask's soft edge in pixels"),
+  );
   const parts = {
     toolbar: make("div", { class: "gd-toolbar", role: "toolbar", "aria-label": "Drag canvas" }, ...groups, sliders),
     base: make("canvas", { class: "gd-base", "aria-hidden": "true" }),
@@ -562,17 +637,55 @@ function build(el) {
     trails: make("svg:g", { class: "gd-trails" }),
     arrows: make("svg:g", { class: "gd-arrows" }),
     sketch: make("svg:g", { class: "gd-sketch" }),
-    divider: make("div", { class: "gd-divider", role: "slider", tabindex: 0, "aria-label": "Before and after", "aria-valuemin": 0, "aria-valuemax": 100 }),
-    empty: make("div", { class: "gd-empty" }, make("p", {}, "Drop a picture here"), make("button", { type: "button", "data-action": "upload" }, "or choose one …")),
+    divider: make("div", {
+      class: "gd-divider",
+      role: "slider",
+      tabindex: 0,
+      "aria-label": "Before and after",
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+    }),
+    empty: make(
+      "div",
+      { class: "gd-empty" },
+      make("p", {}, "Drop a picture here"),
+      make("button", { type: "button", "data-action": "upload" }, "or choose one …"),
+    ),
     status: make("span", { class: "gd-status", role: "status", "aria-live": "polite" }),
     zoom: make("span", { class: "gd-zoom" }),
-    file: make("input", { type: "file", accept: "image/*,.tif,.tiff,.webp,.avif", hidden: "", "aria-hidden": "true", tabindex: -1 }),
-    help: make("dl", { class: "gd-help", hidden: "" }, ...HELP.flatMap(([key, text]) => [make("dt", {}, key), make("dd", {}, text)])),
+    file: make("input", {
+      type: "file",
+      accept: "image/*,.tif,.tiff,.webp,.avif",
+      hidden: "",
+      "aria-hidden": "true",
+      tabindex: -1,
+    }),
+    help: make(
+      "dl",
+      { class: "gd-help", hidden: "" },
+      ...HELP.flatMap(([key, text]) => [make("dt", {}, key), make("dd", {}, text)]),
+    ),
   };
   const marks = make("svg:svg", { class: "gd-marks" }, parts.trails, parts.arrows, parts.sketch);
-  const stage = make("div", { class: "gd-stage", tabindex: 0, role: "application" }, parts.base, parts.veil, marks, parts.divider, parts.empty);
+  const stage = make(
+    "div",
+    { class: "gd-stage", tabindex: 0, role: "application" },
+    parts.base,
+    parts.veil,
+    marks,
+    parts.divider,
+    parts.empty,
+  );
   const foot = make("div", { class: "gd-foot" }, parts.status, parts.zoom);
-  const root = make("div", { class: "gd-canvas", "data-lm-suppress-shortcuts": "true" }, parts.toolbar, stage, parts.help, foot, parts.file);
+  const root = make(
+    "div",
+    { class: "gd-canvas", "data-lm-suppress-shortcuts": "true" },
+    parts.toolbar,
+    stage,
+    parts.help,
+    foot,
+    parts.file,
+  );
   el.append(root);
   return { root, stage, marks, ...parts };
 }
@@ -617,7 +730,10 @@ class View {
     this.refresh({});
   }
 
-  /** @param {EventTarget} target @param {string} names @param {(event: any) => void} hear @param {AddEventListenerOptions} [how] */
+  /**
+   * @param {EventTarget} target @param {string} names @param {(event: any) => void} hear
+   * @param {AddEventListenerOptions} [how]
+   */
   on(target, names, hear, how = {}) {
     for (const name of names.split(" ")) target.addEventListener(name, hear, { ...how, signal: this.abort.signal });
   }
@@ -710,6 +826,7 @@ class View {
       this.resize();
     }
     if (store.get("status") !== seen.status) this.say(store.get("status"));
+    if (MASK_TOOLS.includes(this.mode)) store.sizeLayer();
     Object.assign(seen, { status: store.get("status"), mode: store.get("mode"), picture });
     this.showControls();
     this.invalidate({ base: true, veil: true, marks: true });
@@ -748,7 +865,10 @@ class View {
     }
     this.rove(parts.toolbar.querySelector("button[tabindex='0']") ?? parts.toolbar.querySelector("button"));
     const side = Math.max(...this.size, 64);
-    for (const [name, least, most] of /** @type {[string, number, number][]} */ ([["brush", 0.5, side / 4], ["feather", 0, side / 8]])) {
+    for (const [name, least, most] of /** @type {[string, number, number][]} */ ([
+      ["brush", 0.5, side / 4],
+      ["feather", 0, side / 8],
+    ])) {
       const label = parts.toolbar.querySelector(`[data-for="${name}"]`);
       const input = label.querySelector("input");
       set(input, { min: least, max: Math.max(most, store.get(name)) });
@@ -765,7 +885,8 @@ class View {
     if (!this.size[0]) return "Drag canvas without a picture";
     const { mask } = this.store;
     const share = mask ? `${Math.round((100 * mask.count) / mask.bits.length)} %` : "all of it";
-    return `Picture of ${this.size.join(" by ")} pixels, ${this.store.pairs} arrow(s), ${share} may change. Tool: ${this.mode}.`;
+    const size = this.size.join(" by ");
+    return `Picture of ${size} pixels, ${this.store.pairs} arrow(s), ${share} may change. Tool: ${this.mode}.`;
   }
 
   resize() {
@@ -843,7 +964,10 @@ class View {
     if (this.compare > 0) this.drawPicture(ctx, picture, 0, this.compare);
   }
 
-  /** @param {CanvasRenderingContext2D} ctx @param {any[] | null} levels @param {number} from part of the width @param {number} to */
+  /**
+   * @param {CanvasRenderingContext2D} ctx @param {any[] | null} levels @param {number} from part of the width
+   * @param {number} to
+   */
   drawPicture(ctx, levels, from, to) {
     if (!levels || from >= to) return;
     const scale = this.frame.scale * this.ratio * (this.size[0] / levels[0].width);
@@ -883,7 +1007,10 @@ class View {
     ctx.restore();
   }
 
-  /** Image pixels → whole device pixels in sight. @param {Box} box @param {number} margin device pixels @returns {Box} */
+  /**
+   * Image pixels → whole device pixels in sight.
+   * @param {Box} box @param {number} margin device pixels @returns {Box}
+   */
   onDevice(box, margin) {
     const [scale, x, y] = [this.frame.scale, this.frame.x, this.frame.y].map((v) => v * this.ratio);
     const { width, height } = this.parts.veil;
@@ -896,7 +1023,7 @@ class View {
   }
 
   /**
-   * The layer onto the area, blurred. The picture's border is drawn on beyond it, or the blur would thin the veil there.
+   * The layer onto the area, blurred. The picture's border is drawn on beyond it, or the blur would thin the veil.
    * @param {CanvasRenderingContext2D} ctx @param {HTMLCanvasElement} layer @param {Box} area device pixels
    * @param {number} sigma device pixels @param {number} scale
    */
@@ -959,7 +1086,7 @@ class View {
     const points = this.points;
     const { mask } = this.store;
     while (arrows.children.length > points.length / 2) {
-      if (arrows.lastChild.contains(this.focus)) this.parts.stage.focus({ preventScroll: true }); // or keys would go astray
+      if (arrows.lastChild.contains(this.focus)) this.parts.stage.focus({ preventScroll: true }); // or keys go astray
       arrows.lastChild.remove();
     }
     while (arrows.children.length < points.length / 2) arrows.append(arrowElement(arrows.children.length));
@@ -980,7 +1107,10 @@ class View {
     if (this.pending) {
       const p = toScreen(this.frame, this.pending);
       const points = `${p.join()} ${(at ?? p).join()}`;
-      parts.push(make("svg:polyline", { class: "gd-casing", points }), make("svg:polyline", { class: "gd-line", points }));
+      parts.push(
+        make("svg:polyline", { class: "gd-casing", points }),
+        make("svg:polyline", { class: "gd-line", points }),
+      );
       parts.push(make("svg:circle", { class: "gd-handle-dot", cx: p[0], cy: p[1], r: 6 }));
     }
     if (this.polygon.length) {
@@ -1009,10 +1139,16 @@ class View {
     set(divider, { "aria-valuenow": percent, "aria-valuetext": `original on the left ${percent} %` });
     divider.style.left = `${clamp(this.frame.x + this.compare * this.size[0] * this.frame.scale, 0, this.stage[0])}px`;
   }
-  /** Where an event is, from the stage's corner in CSS pixels. @param {PointerEvent | WheelEvent} event @returns {Point} */
+  /**
+   * Where an event is, from the stage's corner in CSS pixels.
+   * @param {PointerEvent | WheelEvent} event @returns {Point}
+   */
   at(event) {
     const box = this.parts.stage.getBoundingClientRect();
-    return [event.clientX - box.left - this.parts.stage.clientLeft, event.clientY - box.top - this.parts.stage.clientTop];
+    return [
+      event.clientX - box.left - this.parts.stage.clientLeft,
+      event.clientY - box.top - this.parts.stage.clientTop,
+    ];
   }
 
   /** @param {PointerEvent} event */
@@ -1043,7 +1179,13 @@ class View {
     if (mode === "brush" || mode === "erase") return this.stroking(at, event, mode === "brush" ? 1 : 0);
     if (mode === "polygon") return this.cornering(at);
     const reach = REACH[/** @type {keyof typeof REACH} */ (event.pointerType)] ?? REACH.mouse;
-    const index = this.pending ? -1 : nearest(this.points.map((p) => toScreen(this.frame, p)), at, reach);
+    const index = this.pending
+      ? -1
+      : nearest(
+          this.points.map((p) => toScreen(this.frame, p)),
+          at,
+          reach,
+        );
     return index < 0 ? this.drawing(at) : this.moving(at, index);
   }
 
@@ -1179,11 +1321,9 @@ class View {
       this.store.drawLayer(box);
       this.store.tell({ box });
     };
-    if (this.store.now.mask) line(last, event.timeStamp);
-    else {
-      line(last, event.timeStamp);
-      this.store.tell({ box: whole(mask) }); // all of it was free until now
-    }
+    const fresh = !this.store.now.mask;
+    line(last, event.timeStamp);
+    if (fresh) this.store.tell({ box: whole(mask) }); // all of it could change until now
     return {
       move: (_, event) => {
         const events = event.getCoalescedEvents?.() ?? [];
@@ -1204,7 +1344,7 @@ class View {
       end: () => {
         const corners = this.polygon.map((p) => toScreen(this.frame, p));
         if (corners.length > 2 && apart(corners[0], start) < 10) return this.closePolygon(false);
-        if (corners.length && apart(corners[corners.length - 1], start) <= SLOP) return; // the second half of a double click
+        if (corners.length && apart(corners[corners.length - 1], start) <= SLOP) return; // half of a double click
         this.addCorner(toImage(this.frame, start));
       },
       cancel: () => {},
@@ -1226,6 +1366,7 @@ class View {
     const mask = this.store.beginStroke(erase ? 0 : 1);
     if (!mask) return;
     fillPolygon(mask, corners, erase ? 0 : 1);
+    this.store.drawLayer(whole(mask));
     this.store.endStroke(true);
     this.sayMask(erase ? "Erased" : "Filled");
   }
@@ -1234,8 +1375,9 @@ class View {
   sayMask(what) {
     const { mask } = this.store;
     if (!mask) return this.say(`${what}: everything may change.`);
+    if (!mask.count) return this.say(`${what}: the mask is empty, so nothing may change.`);
     const share = (100 * mask.count) / mask.bits.length;
-    this.say(`${what}: ${mask.count ? `${share < 1 ? "under 1" : Math.round(share)} % of the picture may change.` : "the mask is empty, so nothing may change."}`);
+    this.say(`${what}: ${share < 1 ? "under 1" : Math.round(share)} % of the picture may change.`);
   }
 
   /** @param {Point} p @param {Point} g */
@@ -1384,11 +1526,15 @@ class View {
     divider.setPointerCapture?.(event.pointerId);
     const follow = new AbortController();
     const how = { signal: follow.signal };
-    divider.addEventListener("pointermove", (/** @type {PointerEvent} */ e) => {
-      const x = e.clientX - stage.getBoundingClientRect().left - stage.clientLeft;
-      this.compareDraft = clamp((x - this.frame.x) / (this.size[0] * this.frame.scale), 0, 1);
-      this.invalidate({ base: true, marks: true });
-    }, how);
+    divider.addEventListener(
+      "pointermove",
+      (/** @type {PointerEvent} */ e) => {
+        const x = e.clientX - stage.getBoundingClientRect().left - stage.clientLeft;
+        this.compareDraft = clamp((x - this.frame.x) / (this.size[0] * this.frame.scale), 0, 1);
+        this.invalidate({ base: true, marks: true });
+      },
+      how,
+    );
     const done = () => {
       follow.abort();
       const value = this.compareDraft;
@@ -1422,7 +1568,16 @@ class View {
   /** Saving is the page's business, whose own shortcuts don't hear us. @param {KeyboardEvent} event */
   passOn(event) {
     const { key, code, keyCode, ctrlKey, metaKey, shiftKey } = event;
-    const copy = new KeyboardEvent("keydown", { key, code, keyCode, ctrlKey, metaKey, shiftKey, bubbles: true, cancelable: true });
+    const copy = new KeyboardEvent("keydown", {
+      key,
+      code,
+      keyCode,
+      ctrlKey,
+      metaKey,
+      shiftKey,
+      bubbles: true,
+      cancelable: true,
+    });
     event.stopPropagation();
     if (!this.parts.root.parentElement?.dispatchEvent(copy)) event.preventDefault();
   }
@@ -1471,7 +1626,7 @@ class View {
     const moved = (/** @type {Point} */ p) => inside([p[0] + by * dx, p[1] + by * dy], this.size);
     if (index >= 0) {
       if (!this.locked) this.put(index, moved(this.store.now.points[index]), merge);
-    } else if (["brush", "erase", "polygon"].includes(this.mode) && !this.locked) {
+    } else if (MASK_TOOLS.includes(this.mode) && !this.locked) {
       this.hover = moved(this.hover ?? this.centre());
       this.cross = true;
       this.say(`Cross at ${said(this.hover)}.`);
@@ -1484,10 +1639,15 @@ class View {
     return true;
   }
 
-  /** Both ends together, as far as both stay inside. @param {number} k @param {number} dx @param {number} dy @param {string} merge */
+  /**
+   * Both ends together, as far as both stay inside.
+   * @param {number} k @param {number} dx @param {number} dy @param {string} merge
+   */
   nudgeArrow(k, dx, dy, merge) {
     const { points } = this.store.now;
-    const ends = points.slice(2 * k, 2 * k + 2).map((p) => /** @type {Point} */ ([rounded(p[0] + dx), rounded(p[1] + dy)]));
+    const ends = points
+      .slice(2 * k, 2 * k + 2)
+      .map((p) => /** @type {Point} */ ([rounded(p[0] + dx), rounded(p[1] + dy)]));
     if (ends.some((p) => p.some((v, axis) => v < 0 || v > this.size[axis] - 1))) return;
     this.store.commit({ points: points.map((p, n) => (n >> 1 === k ? ends[n & 1] : p)) }, merge);
     this.say(`Arrow ${k + 1}: ${said(ends[0])} → ${said(ends[1])}.`);
@@ -1548,14 +1708,15 @@ class View {
     const value = this.mode === "brush" ? 1 : 0;
     const mask = this.store.beginStroke(value);
     if (!mask) return;
-    paintLine(mask, at, at, this.store.get("brush"), value);
+    this.store.drawLayer(paintLine(mask, at, at, this.store.get("brush"), value));
     this.store.endStroke(true);
     this.sayMask(value ? "Painted" : "Erased");
   }
 
   /** @param {number} factor */
   brushKey(factor) {
-    if (!this.locked) this.store.commit({ brush: clamp(rounded(this.store.get("brush") * factor), 0.5, Math.max(...this.size)) });
+    if (!this.locked)
+      this.store.commit({ brush: clamp(rounded(this.store.get("brush") * factor), 0.5, Math.max(...this.size)) });
     return true;
   }
 
@@ -1563,7 +1724,8 @@ class View {
   async upload(files) {
     const file = files?.[0];
     if (!file || this.store.get("locked")) return;
-    if (file.size > LARGEST_FILE) return this.say(`${file.name} has over ${LARGEST_FILE / 1e6} MB: scale it down first.`);
+    if (file.size > LARGEST_FILE)
+      return this.say(`${file.name} has over ${LARGEST_FILE / 1e6} MB: scale it down first.`);
     this.say(`Opening ${file.name} …`);
     const bytes = await file.arrayBuffer();
     const of = Math.max(1, Math.ceil(bytes.byteLength / PIECE));
@@ -1581,19 +1743,33 @@ const pointName = (index) => `${index % 2 ? "target" : "handle"} ${(index >> 1) 
 /** The elements of arrow k: what it is made of, not where. @param {number} k */
 function arrowElement(k) {
   const point = (/** @type {number} */ index, /** @type {Node[]} */ ...children) =>
-    make("svg:g", { class: index % 2 ? "gd-target" : "gd-handle", "data-point": index, tabindex: 0, role: "button" }, make("svg:circle", { class: "gd-halo", r: 12 }), ...children);
+    make(
+      "svg:g",
+      { class: index % 2 ? "gd-target" : "gd-handle", "data-point": index, tabindex: 0, role: "button" },
+      make("svg:circle", { class: "gd-halo", r: 12 }),
+      ...children,
+    );
   return make(
     "svg:g",
     {},
     make("svg:line", { class: "gd-casing" }),
     make("svg:line", { class: "gd-line" }),
-    point(2 * k + 1, make("svg:circle", { class: "gd-casing", r: 7 }), make("svg:circle", { class: "gd-ring", r: 7 }), make("svg:path", { class: "gd-casing" }), make("svg:path", { class: "gd-head" })),
+    point(
+      2 * k + 1,
+      make("svg:circle", { class: "gd-casing", r: 7 }),
+      make("svg:circle", { class: "gd-ring", r: 7 }),
+      make("svg:path", { class: "gd-casing" }),
+      make("svg:path", { class: "gd-head" }),
+    ),
     point(2 * k, make("svg:circle", { class: "gd-handle-dot", r: 6 })),
     make("svg:text", { class: "gd-number" }, String(k + 1)),
   );
 }
 
-/** @param {any} element of an arrow @param {number} k @param {Point[]} ends @param {Point[]} onScreen @param {boolean} held outside the mask */
+/**
+ * @param {any} element of an arrow @param {number} k @param {Point[]} ends @param {Point[]} onScreen
+ * @param {boolean} held outside the mask
+ */
 function placeArrow(element, k, ends, onScreen, held) {
   const [p, g] = onScreen;
   const length = apart(p, g);
@@ -1603,9 +1779,13 @@ function placeArrow(element, k, ends, onScreen, held) {
     set(line, { x1: p[0], y1: p[1], x2: p[0] + dx * stop, y2: p[1] + dy * stop });
   }
   const [target, handle] = element.querySelectorAll("[data-point]");
-  set(handle, { transform: `translate(${p.join()})`, "aria-label": `${pointName(2 * k)} at ${said(ends[0])}${held ? ", outside the mask" : ""}` });
+  set(handle, {
+    transform: `translate(${p.join()})`,
+    "aria-label": `${pointName(2 * k)} at ${said(ends[0])}${held ? ", outside the mask" : ""}`,
+  });
   set(target, { transform: `translate(${g.join()})`, "aria-label": `${pointName(2 * k + 1)} at ${said(ends[1])}` });
-  const wing = (/** @type {number} */ side) => `${-8 * dx - 7 * dx - 5 * side * dy},${-8 * dy - 7 * dy + 5 * side * dx}`;
+  const wing = (/** @type {number} */ side) =>
+    `${-8 * dx - 7 * dx - 5 * side * dy},${-8 * dy - 7 * dy + 5 * side * dx}`;
   const d = length > 20 ? `M${wing(1)}L${-8 * dx},${-8 * dy}L${wing(-1)}` : "";
   for (const path of target.querySelectorAll("path")) set(path, { d });
   set(element.querySelector("text"), { x: p[0] - dx * 10 + Math.abs(dy) * 10, y: p[1] - 9 });
