@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gooddrag import DragTask, edit
-from gooddrag.methods import DragDiffusion, GoodDrag
+from gooddrag.methods import METHODS, DragDiffusion, GoodDrag, method_for
 from gooddrag.settings import read_order
 from gooddrag.steps import Inverted, Supervised
 from gooddrag.watch import tell
@@ -207,6 +207,13 @@ def test_the_form_shows_every_field_and_gives_the_method_back():
         form = SettingsForm(method, "pocket")
         assert form.method == method
         assert set(form.controls) >= {*type(method).model_fields, "lora.steps", "lora.rank"}
+        assert all(control.tooltip for control in form.controls.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_form(name):
+    method = method_for(name, "pocket")
+    assert SettingsForm(method, "pocket").method == method
 
 
 def test_the_form_follows_the_chosen_method():

@@ -34,6 +34,10 @@ def button(lab, name):
     return lab.page.locator(f".gd-playground button:text-is('{name}')")
 
 
+def slider_of(lab, label):
+    return lab.page.locator(".gd-playground .widget-slider", has_text=label).get_by_role("slider")
+
+
 def status(lab, text):
     return lab.page.locator(STATUS, has_text=text)
 
@@ -57,10 +61,9 @@ def test_a_drag_runs_to_the_end_and_can_be_compared_and_stepped_back(notebook, a
 
     assert lab.value("playground.result.trace.drags['drag'].max()") == 6
     lab.page.locator(".gd-playground .gd-card").wait_for()
-    slider = lab.page.locator(".gd-playground .gd-row").get_by_role("slider")
-    slider.nth(1).press("Home")  # step back
+    slider_of(lab, "step back").press("Home")
     lab.wait_until("playground.canvas.preview.tobytes() == playground.attempt.task.image.tobytes()")
-    slider.nth(0).press("End")  # compare
+    slider_of(lab, "compare").press("End")
     lab.wait_until("playground.canvas.compare == 1")
     assert app != "lab" or lab.page.said == []  # Notebook 7 has complaints of its own
 

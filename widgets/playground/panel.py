@@ -42,7 +42,8 @@ class Panel:
         self.play = ipw.Play(interval=150, show_repeat=False)
         ipw.jslink((self.play, "value"), (self.steps, "index"))
         self.adopt = ipw.Button(description="Use as picture", icon="picture-o", tooltip="go on from what is shown")
-        self.after = ipw.HBox([self.compare, self.play, self.steps, self.adopt]).add_class("gd-row")
+        back = ipw.HBox([self.play, self.steps, self.adopt]).add_class("gd-row")
+        self.after = ipw.VBox([self.compare, back])
 
     def laid_out(
         self, canvas: DragCanvas, form: ipw.Widget, gallery: ipw.Widget, keeper: ipw.Widget

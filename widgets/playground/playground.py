@@ -183,6 +183,7 @@ class Playground(ipw.VBox):
                 if self._stop and attempt.can_go_on:
                     break
             if attempt.can_go_on and attempt.drags:
+                self._say(f"Stopped after drag {attempt.drags}; finishing the picture …")
                 attempt.stop()
         if attempt.result is not None:
             self.gallery.add(attempt)
