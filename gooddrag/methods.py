@@ -31,10 +31,10 @@ LATENT_CELL = 4  # feature cells, see `features.CELLS_PER_LATENT`
 class LoraSettings(BaseModel, frozen=True, extra="forbid"):
     """How the identity adapter is trained (official code: 70 steps, rank 16, batch 4, AdamW 5e-4)."""
 
-    steps: int = Field(default=70, ge=1, le=10_000)
-    rank: int = Field(default=16, ge=1, le=256)
-    batch: int = Field(default=4, ge=1, le=64)
-    lr: float = Field(default=5e-4, gt=0, lt=1)
+    steps: int = Field(default=70, ge=1, le=10_000, description="training steps")
+    rank: int = Field(default=16, ge=1, le=256, description="rank of the adapter's matrices")
+    batch: int = Field(default=4, ge=1, le=64, description="noise levels in a training step")
+    lr: float = Field(default=5e-4, gt=0, lt=1, description="learning rate of AdamW on the adapter")
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Method(BaseModel, frozen=True, extra="forbid", validate_default=True):
     strength: float = Field(default=0.75, gt=0, le=1, description="share of that way the picture is taken back")
     keep_outside: bool = Field(default=False, description="paste the original back outside the mask at the end")
     feather: float = Field(default=1.0, ge=0, le=256, description="softness of that seam, in image px")
-    lora: LoraSettings | None = LoraSettings()
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    lora: LoraSettings | None = Field(default=LoraSettings(), description="learn the picture first (identity LoRA)")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of all that is drawn at random")
 
     def __init__(self, /, **settings: Any) -> None:
         try:
@@ -135,10 +135,14 @@ class GradientMethod(Method, frozen=True):
 
     loop: ClassVar[str] = "gooddrag.loop:GradientEdit"
 
-    schedule: Literal["aldd", "drag_then_denoise"] = "aldd"
+    schedule: Literal["aldd", "drag_then_denoise"] = Field(
+        default="aldd", description="drags and denoise steps in turn, or all drags first"
+    )
     drags: int = Field(default=70, ge=0, le=10_000, description="drags in all (K)")
     per_denoise: int = Field(default=10, ge=1, le=10_000, description="drags before each denoise step (B)")
-    supervision: Literal["ipms", "standard"] = "ipms"
+    supervision: Literal["ipms", "standard"] = Field(
+        default="ipms", description="patches are compared with the original one (IPMS), or the current one"
+    )
     supervision_steps: int = Field(default=3, ge=1, le=1000, description="gradient steps in a drag (J)")
     latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent (η)")
     r1: int = Field(default=4, ge=0, le=64, description="radius of the supervised patch")
@@ -149,8 +153,12 @@ class GradientMethod(Method, frozen=True):
     patience: int | None = Field(
         default=None, ge=1, description="stop after so many drags in a row that moved no handle"
     )
-    mutual_attention: Literal["after_drags", "always", "off"] = "after_drags"
-    compat: Literal["paper", "official"] = "paper"
+    mutual_attention: Literal["after_drags", "always", "off"] = Field(
+        default="after_drags", description="when denoising takes keys and values from the source"
+    )
+    compat: Literal["paper", "official"] = Field(
+        default="paper", description="the paper's method, or the published code with its quirks"
+    )
 
     @property
     def official(self) -> bool:
