@@ -978,8 +978,8 @@ class View {
     ctx.beginPath();
     ctx.rect(x + from * w, y, (to - from) * w, h);
     ctx.clip();
-    ctx.imageSmoothingEnabled = scale < 3;
-    ctx.imageSmoothingQuality = "medium";
+    ctx.imageSmoothingEnabled = scale < 3 || this.fit; // single pixels are for those who have zoomed in
+    ctx.imageSmoothingQuality = scale > 1 ? "high" : "medium";
     ctx.drawImage(level, x, y, w, h);
     ctx.restore();
   }
