@@ -25,6 +25,7 @@ _HOMES = {
     "Method": "methods",
     "method_for": "methods",
     "iter_edit": "editor",
+    "Editing": "editor",
     "edit": "editor",
     "Trace": "trace",
     "Result": "result",
@@ -37,6 +38,7 @@ __all__ = [
     "DragDiffusion",
     "DragTask",
     "EditFailed",
+    "Editing",
     "GoodDrag",
     "Method",
     "Result",
@@ -56,7 +58,7 @@ __all__ = [
 if TYPE_CHECKING:
     from gooddrag.backbone import Backbone, load_backbone
     from gooddrag.diffusion import SourcePath, Timeline, ddim_step
-    from gooddrag.editor import edit, iter_edit
+    from gooddrag.editor import Editing, edit, iter_edit
     from gooddrag.errors import BadInput, EditFailed
     from gooddrag.images import read_image
     from gooddrag.methods import DragDiffusion, GoodDrag, Method, method_for
