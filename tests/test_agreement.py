@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from gooddrag.bench.agreement import PUBLISHED, agreement, all_pairs, position_bias
+from gooddrag.bench.agreement import PUBLISHED, _within, agreement, all_pairs, position_bias
 from gooddrag.bench.ratings import gscores, mean_scores, pooled, problems, read_ratings
 from gooddrag.errors import BadInput
 from gooddrag.metrics.gscore import Protocol, Sample, StandIn, rate, table
@@ -99,6 +99,16 @@ def test_without_bias_small_p_values_are_as_rare_as_they_should_be():
     ps = np.array([position_bias(found, permutations=200).p for found in tables])
     assert (ps < 0.05).mean() < 0.13
     assert 0.38 < ps.mean() < 0.62
+
+
+def test_the_permutation_test_moves_scores_inside_their_question_only():
+    question = np.array([0, 1, 0, 1, 1, 0, 2, 2])
+    position = np.array([1, 1, 2, 2, 3, 3, 1, 2])
+    shuffled = [_within(position, question, np.random.default_rng(seed)) for seed in range(40)]
+    for one in shuffled:
+        for k in range(3):
+            assert sorted(one[question == k]) == sorted(position[question == k])
+    assert len({tuple(one[question == 0]) for one in shuffled}) == 6
 
 
 def test_one_edit_at_a_time_has_no_position():

@@ -185,6 +185,18 @@ def test_the_clients_own_retries_are_off(server, protocol, reply):
     assert len(server.requests) == 1
 
 
+@both
+def test_the_clients_own_retries_are_off_where_no_answer_comes(server, protocol):
+    def silent(_):
+        server.over.wait(10)
+        return Reply(500)
+
+    server.otherwise = silent
+    found = rated(server, protocol, attempts=1, timeout=0.3)
+    assert "no answer came in time" in found["detail"][0]
+    assert len(server.requests) == 1
+
+
 def in_a_minute():
     return format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
 
@@ -197,6 +209,7 @@ def in_a_minute():
         (lambda: failure(503, retry_after=in_a_minute()), 57, 62),
         (lambda: raw(b'{"error": {"details": [{"retryDelay": "34.5s"}]}}', 429), 34.5, 35),
         (lambda: failure(429, retry_after="nan"), 0.5, 1),
+        (lambda: failure(429, retry_after="inf"), 0.5, 1),
         (lambda: failure(429, retry_after="-7"), 0.5, 1),
         (lambda: failure(429, retry_after="soon"), 0.5, 1),
     ],
