@@ -230,7 +230,16 @@ class DragNoise(DragDiffusion, frozen=True):
     drags: int = Field(default=60, ge=0, le=10_000)
     lora: LoraSettings | None = LoraSettings(steps=60)
     compat: Literal["paper"] = "paper"
+    block: Literal["mid", "up0", "up1"] = Field(default="mid", description="block whose output is dragged and kept")
     free_steps: int = Field(default=10, ge=0, le=1000, description="last denoise steps with the U-Net's own bottleneck")
+
+    def steps_to_take(self) -> Schedule:
+        if self.free_steps >= len(self.timeline):
+            raise BadInput(
+                f"With free_steps {self.free_steps} none of the {len(self.timeline)} timesteps keeps what was dragged: "
+                "lower free_steps, or raise steps or strength."
+            )
+        return super().steps_to_take()
 
 
 class FreeDrag(GradientMethod, frozen=True):
@@ -240,6 +249,7 @@ class FreeDrag(GradientMethod, frozen=True):
     """
 
     loop: ClassVar[str] = "gooddrag.rivals.free_drag:FreeEdit"
+    abilities: ClassVar[Abilities] = Abilities(tracks=False)
 
     strength: float = Field(default=0.7, gt=0, le=1)
     schedule: Literal["drag_then_denoise"] = "drag_then_denoise"
