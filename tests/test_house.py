@@ -120,6 +120,12 @@ def test_importing_gooddrag_loads_nothing_heavy():
     assert run.stdout.split() == []
 
 
+def test_a_canvas_alone_loads_no_engine():
+    code = "from widgets import DragCanvas; import sys; print(*{'torch', 'diffusers', 'matplotlib'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 @pytest.mark.parametrize("name", gooddrag.__all__)
 def test_every_public_name_can_be_had(name):
     assert getattr(gooddrag, name) is not None
