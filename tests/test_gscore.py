@@ -144,7 +144,7 @@ def test_the_order_hangs_on_seed_pictures_and_repeat_but_not_on_names():
         asked = questions(Sample("t", grey(original), edits), Protocol(seed=seed, repeats=6))
         return [[scores[method] for method in q.methods] for q in asked]
 
-    renamed = {"z": 3, "y": 9, "x": 6}
+    renamed = {"x": 3, "y": 6, "z": 9}
     assert orders(SCORES) == orders(SCORES) == orders(renamed)
     assert orders(SCORES) != orders(SCORES, seed=1)
     assert orders(SCORES) != orders(SCORES, original=240)
