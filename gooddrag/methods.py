@@ -241,6 +241,12 @@ class DragNoise(DragDiffusion, frozen=True):
             )
         return super().steps_to_take()
 
+    @classmethod
+    def for_pocket(cls, **changes: Any) -> Self:
+        # Its middle block has next to no say; even the block that has some moves handles more than it moves pictures.
+        own = {"block": "up1", "latent_lr": 0.5, "r1": 4, "r2": 4, "beta": 4.0, "reach": 1.0, "free_steps": 20}
+        return cls(**({name: POCKET[name] for name in ("strength", "lora")} | own | changes))
+
 
 class FreeDrag(GradientMethod, frozen=True):
     """FreeDrag (CVPR 2024, arXiv 2307.04684): templates that adapt, and a search along the line to the target.
@@ -264,6 +270,11 @@ class FreeDrag(GradientMethod, frozen=True):
     lora: LoraSettings | None = LoraSettings(steps=200, lr=2e-4)
     compat: Literal["paper"] = "paper"
     expected_loss: float = Field(default=1.0, gt=0, le=1e3, description="feature difference a drag begins with (l)")
+
+    @classmethod
+    def for_pocket(cls, **changes: Any) -> Self:
+        names = ("strength", "reach", "lora")
+        return cls(**({name: POCKET[name] for name in names} | {"expected_loss": 0.5} | changes))
 
 
 class FastDrag(Method, frozen=True):
@@ -300,6 +311,11 @@ class SdeDrag(Method, frozen=True):
 
     def steps_to_take(self) -> Schedule:
         return ()  # how many rounds there are depends on how far the task asks to go
+
+    @classmethod
+    def for_pocket(cls, **changes: Any) -> Self:
+        # Pocket's latent is 16 cells wide, a quarter of Stable Diffusion's; larger patches lose the creature's colour.
+        return cls(**({"steps": 50, "radius": 1, "stride": 1.0, "lora": POCKET["lora"]} | changes))
 
 
 # Chosen on pocket's own tuning tasks (its model card says how). Patch and step are the paper's; a search window of 12
