@@ -244,7 +244,15 @@ class DragNoise(DragDiffusion, frozen=True):
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
         # Its middle block has next to no say; even the block that has some moves handles more than it moves pictures.
-        own = {"block": "up1", "latent_lr": 0.5, "r1": 4, "r2": 4, "beta": 4.0, "reach": 1.0, "free_steps": 20}
+        own: dict[str, Any] = {
+            "block": "up1",
+            "latent_lr": 0.5,
+            "r1": 4,
+            "r2": 4,
+            "beta": 4.0,
+            "reach": 1.0,
+            "free_steps": 20,
+        }
         return cls(**({name: POCKET[name] for name in ("strength", "lora")} | own | changes))
 
 
@@ -273,8 +281,8 @@ class FreeDrag(GradientMethod, frozen=True):
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
-        names = ("strength", "reach", "lora")
-        return cls(**({name: POCKET[name] for name in names} | {"expected_loss": 0.5} | changes))
+        own: dict[str, Any] = {name: POCKET[name] for name in ("strength", "reach", "lora")} | {"expected_loss": 0.5}
+        return cls(**(own | changes))
 
 
 class FastDrag(Method, frozen=True):
@@ -315,7 +323,8 @@ class SdeDrag(Method, frozen=True):
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
         # Pocket's latent is 16 cells wide, a quarter of Stable Diffusion's; larger patches lose the creature's colour.
-        return cls(**({"steps": 50, "radius": 1, "stride": 1.0, "lora": POCKET["lora"]} | changes))
+        own: dict[str, Any] = {"steps": 50, "radius": 1, "stride": 1.0, "lora": POCKET["lora"]}
+        return cls(**(own | changes))
 
 
 # Chosen on pocket's own tuning tasks (its model card says how). Patch and step are the paper's; a search window of 12
