@@ -7,6 +7,8 @@ CONSTRAINTS ?= constraints.txt
 TORCH_INDEX ?=
 PIP_FLAGS = --quiet --disable-pip-version-check -c $(CONSTRAINTS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 BIN = .venv/bin
+# Tests run in so many processes of one thread each: small networks gain more by that than by threads.
+WORKERS ?= 2
 # Threads that wait asleep: spinning ones make small networks up to a hundred times slower when the machine is busy.
 export OMP_WAIT_POLICY ?= passive
 
@@ -26,7 +28,7 @@ demo: .venv/.installed ## the same drag without a browser; results in runs/demo
 
 test: .venv/.installed ## run every test, notebooks and browser included (choose some: PYTEST_ARGS="-k schedule")
 	-@$(BIN)/python tests/browser/find_browser.py
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: .venv/.installed ## check formatting, style, types and the direction of imports
 	$(BIN)/ruff format --check .
