@@ -12,7 +12,7 @@ WORKERS ?= 2
 # Threads that wait asleep: spinning ones make small networks up to a hundred times slower when the machine is busy.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help lab demo test lint format notebooks train-pocket pocket-report pins clean
+.PHONY: help lab demo test lint format notebooks train-pocket bench-pocket pocket-report pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ notebooks: .venv/.installed ## run every notebook again and store its outputs
 
 train-pocket: .venv/.installed ## go on training the pocket engine (hours; stop and resume at will)
 	nice -n 19 $(BIN)/gooddrag train-pocket $(TRAIN_ARGS)
+
+bench-pocket: .venv/.installed ## every method on 64 pocket tasks, and the report (hours; resumes where it was)
+	$(BIN)/gooddrag bench pocket:64 --out runs/bench-pocket $(BENCH_ARGS)
+	$(BIN)/gooddrag report runs/bench-pocket
 
 pocket-report: .venv/.installed ## measure all methods on fresh pocket tasks (hours; resumes where it was)
 	$(BIN)/python -m gooddrag.bench.pocket_report $(REPORT_ARGS)

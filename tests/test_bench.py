@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +21,7 @@ from gooddrag.bench import runner as runner_room
 from gooddrag.bench.datasets import open_dataset
 from gooddrag.bench.render import markdown, page, write_report
 from gooddrag.bench.report import Results, sections
-from gooddrag.bench.runner import Bench, iter_rows, run
+from gooddrag.bench.runner import Bench, cluster, iter_rows, run
 from gooddrag.bench.store import Store
 from gooddrag.bench.units import COST, Engine, do, parse_methods, task_key
 from gooddrag.cli import app
@@ -178,15 +181,30 @@ def test_a_unit_whose_workers_all_die_is_a_failed_row(bench, client, tmp_path, m
     assert {row["reason"] for row in rows} == {"The workers that did this were lost (4 of them)."}
 
 
-def test_two_worker_processes_fill_any_path_that_fsspec_knows(bench):
+def test_results_go_to_any_path_that_fsspec_knows(bench, client, monkeypatch):
+    monkeypatch.setattr(runner_room, "cluster", lambda *args: nullcontext(client))
     store = Store("memory://bench")
-    table = run(bench, store, workers=2)
+    table = run(bench, store)
     assert list(table["sample"]) == ["cat_1", "cat_1", "dog_1", "dog_1", "dog_2", "dog_2"]
     assert list(table["ok"]) == [True] * 4 + [False] * 2
-    assert set(table["worker"]) <= {"0", "1"}
     assert store.plan()["refused"].keys() == {"torn"}
     assert len(pd.read_parquet(io.BytesIO(store.read("table.parquet")))) == 6
     assert all(store.has(f"pictures/{key}.png") for key in table.loc[table["ok"].astype(bool), "key"])
+
+
+def test_the_units_of_a_killed_worker_run_again_elsewhere(bench, client, tmp_path):
+    plan = bench.plan(fingerprint())
+    whole, shaken = Store(str(tmp_path / "whole")), Store(str(tmp_path / "shaken"))
+    for store in (whole, shaken):
+        plan.write(store)
+    list(iter_rows(plan, whole, client))
+    with cluster(workers=2) as processes:
+        rows = iter_rows(plan, shaken, processes)
+        keys = [next(rows)["key"]]
+        os.kill(next(iter(processes.run(os.getpid).values())), signal.SIGKILL)
+        keys += [row["key"] for row in rows]
+    assert sorted(keys) == sorted(unit.key for unit in plan.units)
+    pd.testing.assert_frame_equal(comparable(whole), comparable(shaken))
 
 
 def test_a_later_run_adds_its_methods_to_the_plan_unless_the_weights_are_others(bench, tmp_path):
