@@ -89,7 +89,7 @@ def _quality(name: str) -> Measure:
 
 GREY = Image.new("RGB", (224, 224), "grey")
 MEASURES: dict[str, Measure] = {
-    "dai": Measure({f"dai_{r}": f"DAI, γ = {r} px" for r in RADII} | {"dai_official": "DAI, γ = 1 px, official"}, _dai),
+    "dai": Measure({f"dai_{r}": f"DAI, {r} px" for r in RADII} | {"dai_official": "official, 1 px"}, _dai),
     "md": Measure({"md": "mean distance (px)"}, _mean_distance, needs="backbone"),
     "truth": Measure(
         {
