@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import nullcontext
 from itertools import islice
@@ -229,15 +228,6 @@ def test_no_scheduler_no_dask_and_no_benchmark_are_said_in_one_sentence(bench, t
         Store(str(tmp_path / "nothing")).plan()
     with pytest.raises(BadInput, match="can't be opened"):
         Store("nosuchprotocol://x")
-
-
-@pytest.mark.slow
-def test_killed_runners_and_workers_leave_the_table_of_an_undisturbed_run():
-    """The short form of what the script does with thirty kills."""
-    script = [sys.executable, str(ROOT / "benchmarks" / "kill_test.py"), "--kills", "3", "--tasks", "4"]
-    done = subprocess.run(script, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "no row doubled, none lost" in done.stdout
 
 
 # Reports
