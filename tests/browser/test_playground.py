@@ -1,5 +1,6 @@
 """The playground in a real browser: clicks reach the kernel while it works, and nothing piles up."""
 
+import re
 import time
 
 import pytest
@@ -15,6 +16,7 @@ mask = np.zeros((64, 64), bool)
 mask[8:56, 8:56] = True
 task = DragTask(picture, [(24, 30), (40, 28)], [(34, 30), (40, 40)], mask, "noise")
 method = GoodDrag(steps=10, strength=0.8, drags={drags}, per_denoise={drags}, r1=2, r2=4, lora=None, reach=0.01)
+method = method.with_settings(latent_lr={rate})
 playground = Playground(make_tiny_backbone(), task, method)
 playground
 """
@@ -28,6 +30,11 @@ playground = Playground(load_backbone("pocket"), EXAMPLES / "move-3", method)
 playground
 """
 STATUS = ".gd-playground [role=status]"
+
+
+def tiny(drags, rate=0.02):
+    """The cell of a quick playground; at a rate next to 0 no handle ever arrives, so all drags are done."""
+    return TINY.format(drags=drags, rate=rate)
 
 
 def button(lab, name):
@@ -70,15 +77,15 @@ def test_a_drag_runs_to_the_end_and_can_be_compared_and_stepped_back(notebook, a
 
 @pytest.mark.slow
 def test_voila_shows_a_playground_that_drags(notebook):
-    voila = notebook(TINY.format(drags=2), app="voila")
+    voila = notebook(tiny(drags=2), app="voila")
     button(voila, "Drag").click()
     status(voila, "Done after 2 drags").wait_for()
 
 
 def test_stop_takes_less_than_two_seconds_and_continue_goes_on(notebook):
-    lab = notebook(TINY.format(drags=400))
+    lab = notebook(tiny(drags=400, rate=1e-6))
     button(lab, "Drag").click()
-    status(lab, "drag 3 of").wait_for()
+    status(lab, re.compile(r"drag ([3-9]|\d{2,}) of")).wait_for()  # the third may be gone before the browser looks
 
     pressed = time.monotonic()
     button(lab, "Stop").click()
@@ -95,7 +102,7 @@ def test_stop_takes_less_than_two_seconds_and_continue_goes_on(notebook):
 
 @pytest.mark.slow
 def test_memory_stays_flat_over_twenty_edits(notebook):
-    lab = notebook(TINY.format(drags=2))
+    lab = notebook(tiny(drags=2))
     lab.run("import gc, psutil; measure = lambda: (gc.collect(), psutil.Process().memory_info().rss)[1]")
     lab.run("playground.canvas.preview, done = None, 0")
 
@@ -120,7 +127,7 @@ def test_memory_stays_flat_over_twenty_edits(notebook):
 
 
 def test_dark_theme_and_a_narrow_window_keep_everything_in_sight(notebook):
-    lab = notebook(TINY.format(drags=2))
+    lab = notebook(tiny(drags=2))
     stage, form = (lab.page.locator(f".gd-playground {name}") for name in (".gd-stage", ".gd-form"))
     assert form.bounding_box()["x"] > stage.bounding_box()["x"] + stage.bounding_box()["width"]
 
