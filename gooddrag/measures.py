@@ -47,6 +47,10 @@ class Measure:
     needs: str = ""
     ready: Callable[[], object] = lambda: None
 
+    def can_take(self, edited: Edited) -> bool:
+        """Whether what it needs is there."""
+        return not self.needs or getattr(edited, self.needs) is not None
+
 
 def _dai(e: Edited) -> Taken:
     found = [dai(e.task, e.picture, radius) for radius in RADII]
@@ -149,8 +153,7 @@ def measure(edited: Edited, names: Sequence[str]) -> tuple[dict[str, float], dic
     numbers: dict[str, float] = {}
     doubts: dict[str, list[str]] = {}
     for name in names:
-        needs = MEASURES[name].needs
-        if needs and getattr(edited, needs) is None:
+        if not MEASURES[name].can_take(edited):
             continue
         try:
             found, against = MEASURES[name].take(edited)

@@ -41,7 +41,7 @@ def measure(
     for folder in results:
         edited, numbers = _edited(folder, {MEASURES[name].needs for name in names}), {}
         for name in names:
-            if MEASURES[name].needs and getattr(edited, MEASURES[name].needs) is None:
+            if not MEASURES[name].can_take(edited):
                 doubts[f"'{folder}': '{name}' needs a task with a known truth."] = None
                 continue
             found, against = MEASURES[name].take(edited)
