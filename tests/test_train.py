@@ -66,3 +66,10 @@ def test_the_learning_rate_warms_up_holds_falls_and_cools_down():
     assert rates[3] == pytest.approx(rates[2] / 2)
     cooling = TrainSettings(pictures=32_000, cooldown=16_000)
     assert learning_rate_at(750, cooling) == pytest.approx(learning_rate_at(499, cooling) / 2)
+
+
+@pytest.mark.parametrize("t", [5, 450, 999])
+def test_missing_as_much_as_usual_costs_the_same_at_every_noise_level(t):
+    usual = train.UNKNOWABLE[t // 100].sqrt()
+    v = torch.zeros(3, 4, 8, 8)
+    assert train.balanced_loss(v, v + usual, torch.full((3,), t)) == pytest.approx(train.UNKNOWABLE.mean())

@@ -12,7 +12,7 @@ from gooddrag.pocket.world import LANDMARKS, Scene, in_world, landmarks, render,
 
 
 def test_the_nose_is_dark_where_its_landmark_is():
-    scene = Scene(fur="bunny")
+    scene = Scene(species="bunny")
     picture = render(scene, 128)
     x, y, visible = landmarks(scene, 128)["nose"]
     assert visible

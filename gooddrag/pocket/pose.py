@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gooddrag.errors import BadInput
 from gooddrag.pocket import WEIGHTS
 from gooddrag.pocket.codec import to_tensor
-from gooddrag.pocket.world import BACKGROUNDS, FURS, RANGES, Scene, landmarks, render
+from gooddrag.pocket.world import BACKGROUNDS, RANGES, SPECIES, Scene, landmarks, render
 
 SIDE = 64
 NAMES = tuple(RANGES)
@@ -35,7 +35,7 @@ ROUNDS = 20
 
 
 class PoseNet(nn.Module):
-    """Picture → scene: 15 shape parameters in about -1 … 1, and scores for the furs and the backgrounds."""
+    """Picture → scene: what a scene may vary, in about -1 … 1, and scores for the species and the backgrounds."""
 
     def __init__(self, widths: Sequence[int] = (24, 48, 96, 128)):
         super().__init__()
@@ -48,15 +48,15 @@ class PoseNet(nn.Module):
             nn.Flatten(),
             nn.Linear(widths[-1] * 16, 256),
             nn.SiLU(),
-            nn.Linear(256, len(NAMES) + len(FURS) + len(BACKGROUNDS)),
+            nn.Linear(256, len(NAMES) + len(SPECIES) + len(BACKGROUNDS)),
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, 64, 64) in [-1, 1] → shape (B, 15), fur scores (B, 6), background scores (B, 4)."""
-        shape, fur, background = self.answer(self.features(images)).split(
-            [len(NAMES), len(FURS), len(BACKGROUNDS)], dim=1
+        """(B, 3, 64, 64) in [-1, 1] → shape (B, 8), species scores (B, 6), background scores (B, 4)."""
+        shape, species, background = self.answer(self.features(images)).split(
+            [len(NAMES), len(SPECIES), len(BACKGROUNDS)], dim=1
         )
-        return shape, fur, background
+        return shape, species, background
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +107,10 @@ def pose_net(path: Path = WEIGHTS / "pose.safetensors") -> PoseNet:
 @torch.no_grad()
 def guess_scenes(images: Tensor) -> list[Scene]:
     """The network's own answer for pictures (B, 3, 64, 64) in [-1, 1]."""
-    shape, fur, background = pose_net()(images)
+    shape, species, background = pose_net()(images)
     return [
-        _scene(vector, list(FURS)[f], list(BACKGROUNDS)[b])
-        for vector, f, b in zip(shape.numpy(), fur.argmax(1), background.argmax(1), strict=True)
+        _scene(vector, list(SPECIES)[k], list(BACKGROUNDS)[b])
+        for vector, k, b in zip(shape.numpy(), species.argmax(1), background.argmax(1), strict=True)
     ]
 
 
@@ -124,7 +124,7 @@ def fit_scene(image: Image.Image) -> Fit:
     goal = _soft(picture)
 
     def misfit(vector: np.ndarray) -> np.ndarray:
-        scene = _scene(vector, start.fur, start.background)
+        scene = _scene(vector, start.species, start.background)
         return (_soft(render(scene, SIDE, 2).image * 255) - goal).ravel() / 255
 
     def slopes(vector: np.ndarray) -> np.ndarray:
@@ -142,7 +142,7 @@ def fit_scene(image: Image.Image) -> Fit:
         ftol=1e-3,
         max_nfev=ROUNDS,
     )
-    scene = _scene(found.x, start.fur, start.background)
+    scene = _scene(found.x, start.species, start.background)
     residual = np.sqrt(((_soft(render(scene, SIDE).image * 255) - goal) ** 2).mean(-1))
     return Fit(scene, residual.astype(np.float32))
 
@@ -152,11 +152,11 @@ def _soft(picture: np.ndarray) -> np.ndarray:
 
 
 def shape_vector(scene: Scene) -> np.ndarray:
-    """Shape parameters, so that the world's ranges become -1 … 1 (15,)."""
+    """Shape parameters, so that the world's ranges become -1 … 1 (8,)."""
     return (np.array([getattr(scene, name) for name in NAMES]) - LOW) / (HIGH - LOW) * 2 - 1
 
 
-def _scene(vector: np.ndarray, fur: str, background: str) -> Scene:
+def _scene(vector: np.ndarray, species: str, background: str) -> Scene:
     values = LOW + (np.asarray(vector, float) + 1) / 2 * (HIGH - LOW)
     shape = dict(zip(NAMES, values.tolist(), strict=True))
-    return Scene(**shape | {"mouth": max(shape["mouth"], 0.0)}, fur=fur, background=background)
+    return Scene(**shape | {"mouth": max(shape["mouth"], 0.0)}, species=species, background=background)

@@ -20,20 +20,19 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, smooth_l
 from gooddrag.files import write_whole
 from gooddrag.pocket import WEIGHTS
 from gooddrag.pocket.codec import to_tensor
-from gooddrag.pocket.pose import NAMES, PoseNet, shape_vector
+from gooddrag.pocket.pose import PoseNet, shape_vector
 from gooddrag.pocket.train import TrainSettings, render_world, scene_number
-from gooddrag.pocket.world import BACKGROUNDS, FURS, sample_scene
+from gooddrag.pocket.world import BACKGROUNDS, SPECIES, sample_scene
 
 BATCH = 64
-MIRRORED = [NAMES.index(name) for name in ("yaw", "roll", "x", "light")]
 
 
 def answers(count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Shape (N, 15), fur (N,) and background (N,) of the world's first scenes."""
+    """Shape (N, 8), species (N,) and background (N,) of the world's first scenes."""
     scenes = [sample_scene(scene_number(k)) for k in range(count)]
     shape = torch.from_numpy(np.stack([shape_vector(s) for s in scenes])).float()
-    fur = torch.tensor([list(FURS).index(s.fur) for s in scenes])
-    return shape, fur, torch.tensor([list(BACKGROUNDS).index(s.background) for s in scenes])
+    species = torch.tensor([list(SPECIES).index(s.species) for s in scenes])
+    return shape, species, torch.tensor([list(BACKGROUNDS).index(s.background) for s in scenes])
 
 
 def spoil(images: Tensor, chance: torch.Generator) -> Tensor:
@@ -57,18 +56,15 @@ def iter_training(folder: Path, steps: int, seed: int = 0) -> Iterator[tuple[int
     torch.manual_seed(seed)
     chance = torch.Generator().manual_seed(seed)
     settings = TrainSettings()
-    pictures, (shape, fur, background) = render_world(folder, settings), answers(settings.world)
+    pictures, (shape, species, background) = render_world(folder, settings), answers(settings.world)
     net = PoseNet()
     optimiser = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
     for step in range(steps):
         rows = torch.randint(len(pictures), (BATCH,), generator=chance).sort().values
-        images, goal = to_tensor(pictures[rows.numpy()]), shape[rows].clone()
-        flip = torch.rand(BATCH, generator=chance) < 0.5
-        images = torch.where(flip[:, None, None, None], images.flip(-1), images)
-        goal[:, MIRRORED] = torch.where(flip[:, None], -goal[:, MIRRORED], goal[:, MIRRORED])
-        found, furs, backgrounds = net(spoil(images, chance))
+        images, goal = to_tensor(pictures[rows.numpy()]), shape[rows]
+        found, kinds, backgrounds = net(spoil(images, chance))
         loss = smooth_l1_loss(found, goal, beta=0.1) * 10
-        loss = loss + 0.1 * (cross_entropy(furs, fur[rows]) + cross_entropy(backgrounds, background[rows]))
+        loss = loss + 0.1 * (cross_entropy(kinds, species[rows]) + cross_entropy(backgrounds, background[rows]))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -14,13 +14,27 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-FURS = {  # fur, belly and inner ear
-    "fox": ((0.86, 0.44, 0.18), (0.97, 0.86, 0.72)),
-    "mouse": ((0.56, 0.58, 0.62), (0.86, 0.80, 0.80)),
-    "bear": ((0.48, 0.31, 0.20), (0.80, 0.64, 0.48)),
-    "bunny": ((0.90, 0.86, 0.80), (0.96, 0.76, 0.76)),
-    "moss": ((0.42, 0.58, 0.36), (0.80, 0.86, 0.62)),
-    "plum": ((0.52, 0.40, 0.66), (0.84, 0.74, 0.88)),
+
+@dataclass(frozen=True)
+class Species:
+    """What all creatures of one kind share: colours of fur, and of belly and inner ears; sizes in head radii."""
+
+    fur: tuple[float, float, float]
+    belly: tuple[float, float, float]
+    muzzle: float  # 1 is the mean of all species, here and below
+    eye: float
+    head_width: float
+    head_height: float
+    ear_width: float  # in head radii
+
+
+SPECIES = {
+    "fox": Species((0.86, 0.44, 0.18), (0.97, 0.86, 0.72), 1.06, 0.95, 1.00, 0.96, 0.23),
+    "mouse": Species((0.56, 0.58, 0.62), (0.86, 0.80, 0.80), 0.95, 1.00, 0.97, 1.00, 0.27),
+    "bear": Species((0.48, 0.31, 0.20), (0.80, 0.64, 0.48), 1.08, 0.94, 1.07, 0.97, 0.26),
+    "bunny": Species((0.90, 0.86, 0.80), (0.96, 0.76, 0.76), 0.97, 1.04, 0.96, 1.04, 0.21),
+    "moss": Species((0.42, 0.58, 0.36), (0.80, 0.86, 0.62), 1.00, 1.09, 1.06, 1.00, 0.24),
+    "plum": Species((0.52, 0.40, 0.66), (0.84, 0.74, 0.88), 0.96, 1.06, 1.00, 1.05, 0.22),
 }
 BACKGROUNDS = {  # top of the sky, horizon, floor
     "sky": ((0.45, 0.66, 0.86), (0.84, 0.91, 0.95), (0.66, 0.74, 0.62)),
@@ -47,13 +61,8 @@ class Scene:
     scale: float = 1.0
     ear_length: float = 0.6
     ear_angle: float = 25.0
-    ear_width: float = 0.2
-    muzzle: float = 1.0
     mouth: float = 0.0  # 0 closed … 1 wide open
-    eye: float = 1.0
-    head_width: float = 1.0
-    head_height: float = 1.0
-    fur: str = "fox"
+    species: str = "fox"
     background: str = "sky"
     light: float = -35.0  # where the key light stands: negative is left
 
@@ -62,32 +71,25 @@ class Scene:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-RANGES = {  # what the training world draws from, evenly
+RANGES = {  # what the training world draws from, evenly; all else stays as `Scene` has it
     "yaw": (-35.0, 35.0),
-    "pitch": (-8.0, 8.0),
     "roll": (-18.0, 18.0),
     "x": (-0.6, 0.6),
     "y": (0.0, 0.5),
     "scale": (0.8, 1.08),
     "ear_length": (0.35, 0.7),
     "ear_angle": (8.0, 50.0),
-    "ear_width": (0.21, 0.27),
-    "muzzle": (0.94, 1.08),
     "mouth": (0.0, 1.0),
-    "eye": (0.92, 1.1),
-    "head_width": (0.95, 1.08),
-    "head_height": (0.95, 1.05),
-    "light": (-35.0, 35.0),
 }
 MOUTH_SHUT = 0.35  # the share of scenes with a closed mouth
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw one scene of the training world. The distribution is symmetric under a left-right flip."""
+    """Draw one scene of the training world."""
     shape = {name: float(rng.uniform(low, high)) for name, (low, high) in RANGES.items()}
     if rng.random() < MOUTH_SHUT:
         shape["mouth"] = 0.0
-    return Scene(**shape, fur=str(rng.choice(list(FURS))), background=str(rng.choice(list(BACKGROUNDS))))
+    return Scene(**shape, species=str(rng.choice(list(SPECIES))), background=str(rng.choice(list(BACKGROUNDS))))
 
 
 def in_world(scene: Scene) -> bool:
@@ -112,7 +114,8 @@ class Part:
 
 def creature_parts(scene: Scene) -> list[Part]:
     """Place the ellipsoids of a scene's creature in world coordinates (x right, y up, z towards the camera)."""
-    fur, belly = FURS[scene.fur]
+    species = SPECIES[scene.species]
+    fur, belly = species.fur, species.belly
     dark, white, red = (0.07, 0.06, 0.07), (0.97, 0.97, 0.95), (0.55, 0.12, 0.14)
     head_turn = _rotation(scene.yaw, scene.pitch, scene.roll)
     neck = np.array([0.0, -0.7, 0.0])
@@ -129,21 +132,21 @@ def creature_parts(scene: Scene) -> list[Part]:
     def on_head(name, centre, radii, colour, gloss=0.12, spin=None):
         place(name, centre, radii, colour, gloss, head_turn, spin)
 
-    w, h, m, o = scene.head_width, scene.head_height, scene.muzzle, scene.mouth
+    w, h, m, o = species.head_width, species.head_height, species.muzzle, scene.mouth
     on_head("head", (0, 0, 0), (w, 0.92 * h, 0.9), fur)
     on_head("muzzle", (0, -0.26, 0.72), (0.45 * m, 0.32 * m, 0.42 * m), belly)
     on_head("jaw", (0, -0.50 - 0.26 * o, 0.62), (0.33 * m, 0.16 * m, 0.36 * m), belly)
     on_head("mouth", (0, -0.46 - 0.12 * o, 0.66), (0.29 * m, 0.06 + 0.20 * o, 0.36 * m), red)
     on_head("nose", (0, -0.10, 0.72 + 0.40 * m), (0.19, 0.145, 0.12), dark, 0.9)
     for side, s in (("left", -1.0), ("right", 1.0)):
-        r = scene.eye
+        r = species.eye
         on_head(f"{side} eye", (s * 0.42 * w, 0.26, 0.68), (0.27 * r, 0.29 * r, 0.19), white, 0.5)
         on_head(f"{side} pupil", (s * 0.41 * w, 0.26, 0.68 + 0.10), (0.17 * r, 0.19 * r, 0.12), dark, 0.9)
         glint = s * 0.41 * w + 0.05 * np.sign(scene.light)
         on_head(f"{side} glint", (glint, 0.34, 0.68 + 0.195), (0.05, 0.055, 0.035), white)
         lean = _rotation(0, 0, s * scene.ear_angle)
         base = np.array([s * 0.42 * w, 0.62 * h, -0.05])
-        length, width = scene.ear_length, scene.ear_width
+        length, width = scene.ear_length, species.ear_width
         middle = base + lean @ np.array([0, 0.75 * length, 0])
         on_head(f"{side} ear", middle, (width, length, 0.13), fur, spin=lean)
         inner = middle + np.array([0, 0, 0.07])
