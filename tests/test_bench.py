@@ -26,6 +26,7 @@ from gooddrag.bench.units import COST, Engine, do, parse_methods, task_key
 from gooddrag.cli import app
 from gooddrag.errors import BadInput
 from gooddrag.methods import GoodDrag
+from gooddrag.metrics.gscore.samples import read_samples
 from gooddrag.task import DragTask
 from tests.conftest import make_tiny_backbone
 
@@ -331,6 +332,20 @@ def test_an_unfinished_benchmark_has_a_report_too(bench, client, tmp_path):
     write_report(store, tmp_path)
     assert "3 of 6 results are missing" in (tmp_path / "report.md").read_text()
     assert "data:image/jpeg" in (tmp_path / "report.html").read_text()
+
+
+def test_raters_take_a_benchmark_as_it_is_and_leave_out_failed_edits(bench, client, tmp_path):
+    store = Store(str(tmp_path))
+    plan = bench.plan(fingerprint())
+    plan.write(store)
+    with pytest.raises(BadInput, match="has no edit that worked"):
+        read_samples([tmp_path])
+    table = pd.DataFrame(iter_rows(plan, store, client))
+    worked = table[table["ok"]]
+    found = read_samples([tmp_path])
+    assert [sample.task for sample in found] == list(worked["sample"].unique())
+    assert all(sorted(sample.edits) == ["ipms", "standard"] for sample in found)
+    assert all(path.is_file() for sample in found for path in (sample.original, *sample.edits.values()))
 
 
 def test_the_commands_check_and_report(tasks, tmp_path):

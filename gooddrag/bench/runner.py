@@ -78,6 +78,7 @@ class Plan:
             if not store.has(f"{name}.png"):
                 if unit.known is not None:
                     store.write(f"{name}-truth.png", png(unit.known.truth))
+                store.write(f"{name}-original.png", png(unit.task.image))
                 store.write(f"{name}.png", png(unit.task.draw()))
         bench = self.bench
         methods = {label: {"method": m.name.lower()} | m.model_dump(mode="json") for label, m in bench.methods.items()}

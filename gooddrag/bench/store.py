@@ -3,7 +3,8 @@
     plan.json            what belongs to the benchmark: every unit's key, and the samples that could not be read
     rows/KEY.json        one unit's row, written last: whoever sees it finds the picture too
     pictures/KEY.png     its picture
-    tasks/TASK.png       a task, drawn with its points; TASK-truth.png its true result, where that is known
+    tasks/TASK.png       a task, drawn with its points; TASK-original.png its picture; TASK-truth.png its true result,
+                         where that is known
     table.parquet        all rows of the plan, made at the end
 
 One process writes, and each file is written whole or not at all.

@@ -147,6 +147,7 @@ def do(unit: Unit, engine: Engine, threads: int) -> tuple[dict[str, Any], bytes 
             "drags": int(table["drag"].max()) if len(table) else 0,
             "reached": result.reached,
             "tracked_px": float(table.groupby("point")["distance"].last().mean()),
+            "drift": float(table.groupby("point")["drift"].last().mean()),
             "doubts": doubts,
         }
         return row | numbers, png(result.image)

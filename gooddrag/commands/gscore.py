@@ -32,8 +32,8 @@ def gscore(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Result folders; folders with original.png and one picture per method; a folder of such; or a CSV "
-            "file with the columns task, original, method, edited."
+            help="Result folders; benchmarks; folders with original.png and one picture per method; a folder of such; "
+            "or a CSV file with the columns task, original, method, edited."
         ),
     ] = None,
     original: Annotated[Path | None, typer.Option(help="One original; its edits with --edit.")] = None,

@@ -1,4 +1,4 @@
-"""Finds what to rate: result folders as edits leave them, folders of pictures, or a CSV file."""
+"""Finds what to rate: result folders as edits leave them, benchmarks, folders of pictures, or a CSV file."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def parse_edit(text: str) -> tuple[str, Path]:
 def read_samples(paths: Sequence[Path]) -> list[Sample]:
     """Gather the edits in `paths` by their tasks.
 
-    Each path is a result folder (edited.png, task/, settings.json), a folder with original.png or .jpg and one picture
-    per method, a folder of such folders, or a CSV file with the columns task, original, method, edited (paths relative
-    to the file).
+    Each path is a result folder (edited.png, task/, settings.json), a folder that `gooddrag bench` has filled, a folder
+    with original.png or .jpg and one picture per method, a folder of such folders, or a CSV file with the columns task,
+    original, method, edited (paths relative to the file).
 
     Raises
     ------
@@ -64,6 +64,8 @@ def _found(path: Path) -> list[Found]:
         return _from_csv(path)
     if not path.is_dir():
         raise BadInput(f"There is no folder '{path}': name results, folders of pictures, or a CSV file.")
+    if (path / "plan.json").is_file():
+        return _in_benchmark(path)
     inside = _in_folder(path) or [edit for folder in sorted(path.iterdir()) for edit in _in_folder(folder)]
     if not inside:
         raise BadInput(
@@ -71,6 +73,31 @@ def _found(path: Path) -> list[Found]:
             "have such folders in it."
         )
     return inside
+
+
+def _in_benchmark(folder: Path) -> list[Found]:
+    """The edits that worked; methods are called as in the benchmark, so its table and the ratings can be joined."""
+    try:
+        keys = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["units"].values()
+        there = [path for path in (folder / f"rows/{key}.json" for key in keys) if path.is_file()]
+        rows = [json.loads(path.read_text(encoding="utf-8")) for path in there]
+        found = [
+            Found(
+                row["task"],
+                row["sample"],
+                folder / f"tasks/{row['task']}-original.png",
+                row["method"],
+                folder / f"pictures/{row['key']}.png",
+                f"seed {row['seed']}",
+            )
+            for row in rows
+            if row["ok"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"The benchmark in '{folder}' can't be read: run `gooddrag bench` on it again.") from error
+    if not found:
+        raise BadInput(f"The benchmark in '{folder}' has no edit that worked: let `gooddrag bench` finish one first.")
+    return found
 
 
 def _in_folder(folder: Path) -> list[Found]:
