@@ -125,20 +125,28 @@ def read_settings(path: Path) -> StoredSettings:
     try:
         with path.open("rb") as file:  # never more than this, as a pipe or a device doesn't tell its size
             data = file.read(LARGEST_FILE + 1)
-        text = data[:LARGEST_FILE].decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"The settings file '{path}' can't be read: check its name, and that it is a text file."
-        ) from error
+    except OSError as error:
+        raise _unreadable(path) from error
+    return parse_settings(data, path)
+
+
+def parse_settings(data: bytes, path: Path) -> StoredSettings:
+    """What stands in a settings file; `path` is its name, for messages."""
     if len(data) > LARGEST_FILE:
         raise BadInput(f"'{path}' is too large for a settings file: it may have 1 MB at most.")
     try:
-        content = _parsed(text)
+        content = _parsed(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise _unreadable(path) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise BadInput(f"The settings file '{path}' is neither JSON nor YAML: there is a mistake{where}.") from error
     return _stored(content, path)
+
+
+def _unreadable(path: Path) -> BadInput:
+    return BadInput(f"The settings file '{path}' can't be read: check its name, and that it is a text file.")
 
 
 def _stored(content: Any, path: Path) -> StoredSettings:

@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,27 @@ def test_a_kept_result_replays_byte_for_byte(playground, tiny):
     again = edit(tiny, order.task, GoodDrag(**order.settings))
     assert again.image.tobytes() == Image.open("kept/one/edited.png").tobytes()
     assert Image.open("kept/one/animation.gif").n_frames >= 3
+
+
+def upload(playground, content):
+    now = datetime.now(UTC)
+    file = {"name": "one.json", "type": "", "size": len(content), "content": content, "last_modified": now}
+    playground.panel.load.value = (file,)
+
+
+def test_kept_settings_can_be_loaded_and_a_bad_file_changes_nothing(playground, quick):
+    drag(playground)
+    playground.keeper.name.value = "one"
+    playground.keeper.save("Settings")
+    kept = Path("one.json").read_bytes()
+    playground.form.show(quick.with_settings(drags=1, per_denoise=1))
+    for content in (b'{"settings": {"drags": -3}}', b'{"drags": ', b"\xff\xfe", b"speed: 3"):
+        upload(playground, content)
+        assert playground.said.endswith(".")
+        assert playground.form.method.drags == 1
+    upload(playground, kept)
+    assert playground.form.method == quick
+    assert playground.panel.load.value == ()
 
 
 def test_kept_settings_are_read_by_the_command_line(playground, quick, task):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -14,6 +15,7 @@ import ipywidgets as ipw
 from pydantic import BaseModel
 
 from gooddrag.methods import METHODS, Method, method_for
+from gooddrag.settings import parse_settings
 
 LABELS, FOLDED_LABELS = {"description_width": "12.5em"}, {"description_width": "9em"}
 
@@ -99,6 +101,13 @@ class SettingsForm(ipw.VBox):
         self.in_sight.children = [self.controls[name] for name in IN_SIGHT if name in self.controls]
         self.rest.children = [_described(self.controls[s.name], s.text) for s in settings if s.name not in IN_SIGHT]
         self._tell()
+
+    def load(self, data: bytes, name: str) -> Method:
+        """Show what a settings file says, be it JSON or YAML, and return it; raises BadInput where it can't be used."""
+        stored = parse_settings(data, Path(name))
+        method = method_for(stored.method or str(self.chooser.value), self.backbone, **stored.settings)
+        self.show(method)
+        return method
 
     def watch(self, call: Callable[[], None]) -> None:
         """Have `call` called after each change."""

@@ -31,6 +31,8 @@ class Panel:
         }
         self.buttons["Drag"].button_style = "primary"
         self.runs = ipw.Dropdown(options=RUNS, tooltip="how often Drag works").add_class("gd-runs")
+        tip = "take method and settings from a file, such as a result's settings.json"
+        self.load = ipw.FileUpload(accept=".json,.yaml,.yml", description="Load settings", tooltip=tip)
         self.bar = ipw.FloatProgress(min=0.0, max=1.0)
         self.note, self.warnings, self.curves = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.compare = ipw.FloatSlider(
@@ -53,7 +55,7 @@ class Panel:
         run = ipw.HBox([*self.buttons.values(), self.runs]).add_class("gd-row")
         progress = ipw.HBox([self.bar, self.note]).add_class("gd-progress")
         left = ipw.VBox([canvas, self.warnings, run, progress, self.after, gallery, keeper]).add_class("gd-left")
-        right = ipw.VBox([form, self.curves]).add_class("gd-right")
+        right = ipw.VBox([form, self.load, self.curves]).add_class("gd-right")
         return [style, ipw.Box([left, right]).add_class("gd-columns")]
 
     def say(self, text: str) -> None:
@@ -82,6 +84,6 @@ class Panel:
         able = {"Drag": not working, "Stop": working, "Continue": can_go_on and not working, "Reset": not working}
         for name, button in self.buttons.items():
             button.disabled = not able[name]
-        self.runs.disabled = working
+        self.runs.disabled = self.load.disabled = working
         self.after.layout.display = None if has_result and not working else "none"
         self.bar.layout.display = None if working else "none"

@@ -7,7 +7,7 @@ after each gradient step.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,19 @@ class Playground(ipw.VBox):
             self._warn()
             self._show_state()
             self._say("")
+
+    def load_settings(self, file: Mapping[str, Any] | None = None) -> None:
+        """Put the method and settings of an uploaded file (name, content) into the form, or say why that can't be."""
+        if file is None:
+            return
+        name = str(file["name"])
+        try:
+            method = self.form.load(bytes(file["content"]), name)
+        except BadInput as error:
+            self._say(str(error))
+        else:
+            self._say(f"The settings are now those of {name} ({method.name}).")
+        self.panel.load.value = ()  # so that the same file can be taken again
 
     def show(self, attempt: Attempt) -> None:
         """Put a result of the gallery on the canvas, with its own arrows and mask."""
@@ -243,6 +256,7 @@ class Playground(ipw.VBox):
         self.panel.adopt.on_click(lambda _: self.adopt())
         self.panel.steps.observe(lambda change: self.step_back(change["new"]), "value")
         self.canvas.observe(lambda _: self._ours or self._leave(), list(DRAWN))
+        self.panel.load.observe(lambda change: self.load_settings(*change["new"][:1]), "value")
         self.form.watch(self._warn)
 
     def _start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
