@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from figures.style import COLOURS, SMALL, LessonFigure, house_style, lines, new_figure
@@ -45,6 +46,7 @@ def small_multiples(
             for (name, values), look in zip(curves.items(), lines(), strict=False):
                 axes.plot(np.asarray(values, float), label=name, **(look | {"linewidth": 1.8, "markersize": 6}))
             axes.set_title(title)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 4, 5, 10]))
         _leave_empty(grid, len(panels))
         figure.supxlabel(x_label, fontsize=12)
         figure.supylabel(y_label, fontsize=12)

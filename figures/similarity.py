@@ -13,7 +13,9 @@ from PIL import Image
 from figures.style import LessonFigure, house_style, new_figure
 
 
-def similarity_maps(image: Image.Image, maps: Mapping[str, ArrayLike], at: tuple[float, float]) -> LessonFigure:
+def similarity_maps(
+    image: Image.Image, maps: Mapping[str, ArrayLike], at: tuple[float, float], what: str = "Feature similarity"
+) -> LessonFigure:
     """Heat maps over a picture, one for each source of features; brighter is more alike, the cross is the question.
 
     Parameters
@@ -23,6 +25,8 @@ def similarity_maps(image: Image.Image, maps: Mapping[str, ArrayLike], at: tuple
         has a scale of its own.
     at
         The point that everything is compared with, in image px.
+    what
+        What the maps show, for the alt text.
     """
     height = 3.2
     heats = {title: np.asarray(values, float) for title, values in maps.items()}
@@ -37,7 +41,7 @@ def similarity_maps(image: Image.Image, maps: Mapping[str, ArrayLike], at: tuple
             ends = sorted({float(heat.min()), float(heat.max())})
             figure.colorbar(seen, ax=axes, location="bottom", ticks=ends, format="%.2f", shrink=0.8, pad=0.02)
     told = "; ".join(f"{title}: {_told(heat, image, at)}" for title, heat in heats.items())
-    return figure.described(f"Feature similarity to the point ({at[0]:.0f}, {at[1]:.0f}) of the picture. {told}.")
+    return figure.described(f"{what} to the point ({at[0]:.0f}, {at[1]:.0f}) of the picture. {told}.")
 
 
 def subdued(image: Image.Image) -> np.ndarray:

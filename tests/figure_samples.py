@@ -61,6 +61,9 @@ def _gradient_arrows() -> LessonFigure:
 SAMPLES: dict[str, Callable[[], LessonFigure]] = {
     "before_after": lambda: figures.before_after({"before": picture(), "after": picture(90)}),
     "drift_curve": lambda: figures.drift_curve(two_traces()),
+    "effects": lambda: figures.effects(
+        {"B": {"B = 2": AT - 0.2, "B = 70": 2 * AT - 1}, "J": {"J = 1": AT / 4 - 0.5}}, "error"
+    ),
     "gradient_arrows": _gradient_arrows,
     "latent_channels": lambda: figures.latent_channels(np.stack([k * _heat(6, 8) for k in range(1, 6)]), columns=3),
     "perturbation_by_timestep": lambda: figures.perturbation_by_timestep(two_traces()),

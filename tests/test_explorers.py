@@ -16,10 +16,13 @@ from gooddrag.diffusion import Timeline, predict_x0
 from gooddrag.editor import edit
 from gooddrag.errors import BadInput
 from gooddrag.features import Frame
+from gooddrag.metrics.ground_truth import score
+from gooddrag.pocket.tasks import make_task
 from gooddrag.schedule import Denoise, Drag, aldd, drag_then_denoise
 from gooddrag.supervision import Points, ipms_loss
 from widgets import (
     BlindRating,
+    ExperimentForm,
     LoraExplorer,
     LossLandscape,
     ScheduleStrip,
@@ -63,6 +66,7 @@ def make_all(tiny, task, quick):
     yield TraceViewer(edit(tiny, task, quick, use_cache=False))
     yield LoraExplorer(tiny, task.image, timeline=Timeline(4))
     yield BlindRating(pictures())
+    yield ExperimentForm(tiny, [make_task("move", 1)], quick, {"beta": (2.0, 8.0)})
 
 
 def test_each_leaves_a_still_picture_and_a_sentence(tiny, task, quick):
@@ -333,3 +337,40 @@ def test_ratings_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_a_rating_without_original_is_refused():
     with pytest.raises(BadInput, match="original"):
         BlindRating({"t": {"one": Image.new("RGB", (32, 32))}})
+
+
+# Experiments
+
+
+@pytest.fixture
+def form(tiny, quick):
+    tasks = [make_task("move", seed) for seed in (1, 2)]
+    form = ExperimentForm(tiny, tasks, quick, {"per_denoise": (2, 4), "supervision": ("ipms", "standard")})
+    form.tasks.value = 1
+    return form
+
+
+def test_an_experiment_compares_each_value_with_the_usual_one_on_the_same_task(form, tiny, quick):
+    assert list(form.methods) == ["as it is", "per_denoise = 4"]  # 2 is the usual one
+    assert form.differences() == {}
+    form.run()
+    known = form.known[0]
+    four, usual = (
+        score(known, edit(tiny, known.task, method).image) for method in (quick.with_settings(per_denoise=4), quick)
+    )
+    (d,) = form.differences()["per_denoise = 4"]
+    assert d == pytest.approx(four.error_share - usual.error_share, abs=1e-4)
+    assert "per_denoise = 4" in form.text
+
+
+def test_no_edit_of_an_experiment_is_made_twice(form, passes):
+    asyncio.run(form._run())
+    before, seen = passes["passes"], form.text
+    form.run()
+    form.measure.value = "brokenness"
+    assert passes["passes"] == before
+    assert form.text != seen
+    form.setting.value = "supervision"
+    form.run()
+    assert len(form.tried) == 3
+    assert list(form.differences()) == ["supervision = standard"]

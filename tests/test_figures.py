@@ -1,11 +1,16 @@
 """Figures show the data they are given, and say so to those who can't see them."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import figures
 from gooddrag.editor import edit
 from gooddrag.errors import BadInput
+from gooddrag.result import animation
 from gooddrag.schedule import aldd, drag_then_denoise
 from gooddrag.task import DragTask
 
@@ -83,11 +88,29 @@ def test_the_best_stands_on_top_of_a_ranking(smaller, top):
     assert list(axes.lines[0].get_xdata()) in ([0, 2], [2, 4])
 
 
+def test_an_effect_is_drawn_bold_only_where_its_interval_leaves_out_0():
+    panels = {"B": {"worse": np.arange(1, 9) / 8, "who knows": np.linspace(-1, 1, 8)}, "J": {"same": np.zeros(8)}}
+    axes, other = figures.effects(panels, "error").axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["worse", "who knows"]
+    bars = [
+        line for line in (*axes.lines, *other.lines) if len(set(line.get_ydata())) == 1 and len(line.get_ydata()) == 2
+    ]
+    assert [bar.get_linewidth() > 3 for bar in bars] == [True, False, False]
+    low, high = bars[0].get_xdata()
+    assert 0 < low < np.arange(1, 9).mean() / 8 < high
+
+
 def test_small_multiples_share_their_axes():
     panels = {f"task {k}": {"one": np.arange(5) * k, "two": np.ones(5)} for k in range(5)}
     figure = figures.small_multiples(panels, "drag", "drift", columns=3)
     assert len({axes.get_ylim() for axes in figure.axes[:5]}) == 1
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_small_multiples_count_in_whole_numbers():
+    figure = figures.small_multiples({f"task {k}": {"one": np.arange(9)} for k in range(4)}, "drag", "drift")
+    figure.draw_without_rendering()
+    assert all(tick == round(tick) for axes in figure.axes for tick in axes.get_xticks())
 
 
 def test_a_sheet_has_a_row_for_each_task(task):
@@ -128,3 +151,10 @@ def test_a_figure_shows_itself_in_a_notebook_with_its_alt_text(task):
     data, more = figures.before_after({"a": task.image})._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG")
     assert data["text/plain"] == more["image/png"]["alt"]
+
+
+def test_a_film_shows_all_its_pictures_with_words(task):
+    frames = [task.image, task.image.rotate(90), task.image]
+    data = figures.Film(animation(frames), "a turn and back")._repr_mimebundle_()
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/gif"]))).n_frames == 3
+    assert data["text/plain"] == "a turn and back"

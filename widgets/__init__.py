@@ -10,6 +10,7 @@ _HOMES = {
     "DragCanvas": "drag_canvas",
     "Playground": "playground",
     "BlindRating": "explorers",
+    "ExperimentForm": "explorers",
     "LoraExplorer": "explorers",
     "LossLandscape": "explorers",
     "ScheduleStrip": "explorers",
@@ -21,6 +22,7 @@ _HOMES = {
 __all__ = [
     "BlindRating",
     "DragCanvas",
+    "ExperimentForm",
     "LoraExplorer",
     "LossLandscape",
     "Playground",
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from widgets.drag_canvas import DragCanvas
     from widgets.explorers import (
         BlindRating,
+        ExperimentForm,
         LoraExplorer,
         LossLandscape,
         ScheduleStrip,

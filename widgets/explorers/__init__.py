@@ -5,6 +5,7 @@ Each computes in one method and draws in another.
 
 from widgets.explorers.base import Explorer, Shown
 from widgets.explorers.blind_rating import BlindRating
+from widgets.explorers.experiment import ExperimentForm
 from widgets.explorers.landscape import LossLandscape
 from widgets.explorers.lora import LoraExplorer
 from widgets.explorers.scrubber import TimestepScrubber
@@ -14,6 +15,7 @@ from widgets.explorers.trace_viewer import TraceViewer
 
 __all__ = [
     "BlindRating",
+    "ExperimentForm",
     "Explorer",
     "LoraExplorer",
     "LossLandscape",
