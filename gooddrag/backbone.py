@@ -147,10 +147,24 @@ class Backbone:
             if hook is not None:
                 hook.remove()
         if self.prediction == "v_prediction":
-            level = torch.as_tensor([self.alpha_bar(int(s)) for s in torch.as_tensor(t).reshape(-1)], device=z.device)
-            level = level.to(z.dtype).reshape(-1, 1, 1, 1)
+            level = self._levels(t, z)
             out = level.sqrt() * out + (1 - level).sqrt() * z
         return Look(out, found[0].to(z.dtype) if found else None)
+
+    def right_answer(self, z0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
+        """What `raw_predict` should say of z0 (B, C, h, w) with this noise in it at timestep t: the noise, or velocity.
+
+        Velocity is √ᾱ ε − √(1−ᾱ) z0, the way from picture to noise. To train the model is to bring it nearer to this.
+        """
+        if self.prediction != "v_prediction":
+            return noise
+        level = self._levels(t, z0)
+        return level.sqrt() * noise - (1 - level).sqrt() * z0
+
+    def _levels(self, t: int | Tensor, like: Tensor) -> Tensor:
+        """ᾱ at the timestep(s), shaped to go with latents."""
+        levels = [self.alpha_bar(int(s)) for s in torch.as_tensor(t).reshape(-1)]
+        return torch.tensor(levels, device=like.device, dtype=like.dtype).reshape(-1, 1, 1, 1)
 
     def raw_predict(self, z: Tensor, t: int | Tensor) -> Tensor:
         """The U-Net's own output (noise or velocity), in z's dtype."""

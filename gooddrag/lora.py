@@ -60,10 +60,8 @@ def train_identity(
             noise = torch.randn(z.shape, generator=chance).to(z0)
             level = alphas[t].reshape(-1, 1, 1, 1)
             noisy = level.sqrt() * z + (1 - level).sqrt() * noise
-            velocity = level.sqrt() * noise - (1 - level).sqrt() * z
-            target = velocity if backbone.prediction == "v_prediction" else noise
             with torch.autocast(z0.device.type, unet.dtype, enabled=unet.dtype != torch.float32):
-                loss = mse_loss(backbone.raw_predict(noisy, t), target)
+                loss = mse_loss(backbone.raw_predict(noisy, t), backbone.right_answer(z, noise, t))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -1,6 +1,8 @@
 """Engines: pocket's own, and Stable Diffusion folders that are made here with random weights."""
 
 import json
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from gooddrag.backbone import load_backbone
+from gooddrag.diffusion import add_noise
 from gooddrag.editor import edit
 from gooddrag.errors import BadInput
 from gooddrag.methods import DragDiffusion, GoodDrag
@@ -134,6 +137,18 @@ def test_velocity_and_noise_predictions_agree_with_diffusers(tmp_path):
     theirs.set_timesteps(50)
     level = theirs.alphas_cumprod[t]
     torch.testing.assert_close(ours, level.sqrt() * v + (1 - level).sqrt() * z, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_model_that_gives_the_right_answer_predicts_the_noise(tiny, prediction):
+    z0, noise, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor([401, 21])
+    backbone = replace(tiny, prediction=prediction)
+    z = torch.cat(
+        [add_noise(a, e, backbone.alpha_bar(int(s))) for a, e, s in zip(z0[:, None], noise[:, None], t, strict=True)]
+    )
+    answer = backbone.right_answer(z0, noise, t)
+    with patch.object(type(backbone), "raw_predict", lambda *_: answer):
+        torch.testing.assert_close(backbone.predict(z, t).eps, noise, atol=1e-4, rtol=1e-4)
 
 
 def assert_one_sentence(error):
