@@ -12,7 +12,7 @@ WORKERS ?= 2
 # Threads that wait asleep: spinning ones make small networks up to a hundred times slower when the machine is busy.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help lab demo test lint format notebooks train-pocket bench-pocket pocket-report pins clean
+.PHONY: help lab demo test lint format notebooks site train-pocket bench-pocket pocket-report pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +41,13 @@ format: .venv/.installed ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 
 notebooks: .venv/.installed ## run every notebook again and store its outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+site: .venv/.installed ## the lessons as static pages in runs/site, as they were last run
+	$(BIN)/sphinx-build -q -W -b html -c docs . runs/site
+	@echo '<meta http-equiv="refresh" content="0; url=docs/index.html">' > runs/site/index.html
+	@echo "Open runs/site/index.html in a browser."
 
 train-pocket: .venv/.installed ## go on training the pocket engine (hours; stop and resume at will)
 	nice -n 19 $(BIN)/gooddrag train-pocket $(TRAIN_ARGS)

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 # where conda-forge says it differently
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 ROOMS = ("gooddrag", "widgets", "figures")
-EXTRAS = ("test", "lint", "video", "gscore", "bench")
+EXTRAS = ("test", "lint", "video", "gscore", "bench", "site")
 MARKDOWN = [ROOT / "README.md", *(path for path in ROOT.glob("*.md") if path.name != "README.md")]
-MARKDOWN += [path for room in ROOMS for path in (ROOT / room).rglob("*.md")]
+MARKDOWN += [path for room in (*ROOMS, "docs") for path in (ROOT / room).rglob("*.md")]
 
 
 def read(name: str) -> str:
@@ -182,5 +182,5 @@ def test_links_inside_the_repository_lead_somewhere(page):
 def test_make_lists_what_it_can_do():
     quiet = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     run = subprocess.run(["make"], cwd=ROOT, env=quiet, capture_output=True, text=True, check=True)
-    for target in ("lab", "demo", "test", "lint", "notebooks", "train-pocket", "clean"):
+    for target in ("lab", "demo", "test", "lint", "notebooks", "site", "train-pocket", "clean"):
         assert f"make {target} " in run.stdout
