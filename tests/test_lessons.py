@@ -2,20 +2,16 @@
 
 import json
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
-from gooddrag.diffusion import ddim_step
-
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
-from lessons import Check, check  # noqa: E402 - the notebooks' own folder is where they import it from
+from lessons import EXERCISES, LESSONS, check  # noqa: E402 - the notebooks' own folder is where they import it from
 
-EXERCISES = [field.name for field in fields(Check)]
-MISTAKES = [(name, hint) for name in EXERCISES for hint in getattr(check, name).mistakes]
+MISTAKES = [(name, hint) for name, exercise in EXERCISES.items() for hint in exercise.mistakes]
 
 
 def cells(tag):
@@ -27,9 +23,13 @@ def cells(tag):
                 yield next(t for t in tags if t in EXERCISES), "".join(cell["source"])
 
 
-def run(source, capsys):
-    exec(source, {"torch": torch, "ddim_step": ddim_step, "check": check})
+def run(name, source, capsys):
+    exec(source, {"check": check, **EXERCISES[name].uses})
     return capsys.readouterr().out
+
+
+def test_no_two_lessons_give_an_exercise_the_same_name():
+    assert len(EXERCISES) == sum(len(lesson.EXERCISES) for lesson in LESSONS)
 
 
 def test_every_exercise_stands_in_a_notebook_with_its_solution():
@@ -39,17 +39,17 @@ def test_every_exercise_stands_in_a_notebook_with_its_solution():
 
 @pytest.mark.parametrize(("name", "source"), cells("exercise"))
 def test_an_unanswered_exercise_gets_a_hint_and_no_error(name, source, capsys):
-    assert run(source, capsys) == f"Not yet – replace the dots.\nHint: {getattr(check, name).hints[0]}\n"
+    assert run(name, source, capsys) == f"Not yet – replace the dots.\nHint: {EXERCISES[name].hints[0]}\n"
 
 
 @pytest.mark.parametrize(("name", "source"), cells("solution"))
 def test_the_solution_passes(name, source, capsys):
-    assert run(source, capsys).startswith("Right.")
+    assert run(name, source, capsys).startswith("Right.")
 
 
 @pytest.mark.parametrize(("name", "hint"), MISTAKES)
 def test_each_usual_mistake_is_named(name, hint):
-    exercise = getattr(check, name)
+    exercise = EXERCISES[name]
     verdict = exercise.verdict(exercise.mistakes[hint])
     assert not verdict.passed
     assert verdict.text == f"Almost. {hint}"
@@ -57,7 +57,7 @@ def test_each_usual_mistake_is_named(name, hint):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_names_three_mistakes_at_least_and_survives_nonsense(name):
-    exercise = getattr(check, name)
+    exercise = EXERCISES[name]
     assert len(exercise.mistakes) >= 3
     assert exercise.verdict(lambda *_: torch.zeros(1)).text.startswith("Not the right numbers.")
     assert "ZeroDivisionError" in exercise.verdict(lambda *_: 1 / 0).text

@@ -1,84 +1,15 @@
-"""The exercises of the notebooks: each knows the right answer by what it does, and the usual mistakes by name.
-
-An exercise runs your function on a few small inputs and compares what comes out with the right function and with
-typical wrong ones, so it can tell *what* went wrong. Nothing here looks at your code's text.
-"""
+"""Exercises of 01 · Diffusion and inversion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gooddrag.diffusion import ddim_step
-
-Function = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What an exercise says of an answer."""
-
-    passed: bool
-    text: str
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise: the right function, inputs to try it on, hints, and wrong functions with what to say of them.
-
-    `mistakes` maps a hint to a function that makes that mistake.
-    """
-
-    right: Function
-    inputs: Callable[[], Sequence[tuple[Any, ...]]]
-    hints: tuple[str, str]
-    praise: str
-    mistakes: Mapping[str, Function]
-
-    def __call__(self, answer: Function) -> None:
-        """Check an answer and print the verdict."""
-        print(self.verdict(answer).text)
-
-    def verdict(self, answer: Function) -> Verdict:
-        """Compare an answer with the right function, then with the known mistakes."""
-        cases = list(self.inputs())
-        try:
-            given = [answer(*case) for case in cases]
-        except Exception as error:  # whatever the learner's code raises is told, not thrown
-            if _mentions_blank(error):
-                return self._not_yet()
-            return Verdict(False, f"It stopped with a {type(error).__name__}: {error}\nHint: {self.hints[0]}")
-        if any(value is None or value is ... for value in given):
-            return self._not_yet()
-        if _same(given, [self.right(*case) for case in cases]):
-            return Verdict(True, f"Right. {self.praise}")
-        for hint, wrong in self.mistakes.items():
-            if _same(given, [wrong(*case) for case in cases]):
-                return Verdict(False, f"Almost. {hint}")
-        return Verdict(False, f"Not the right numbers.\nHint: {self.hints[1]}")
-
-    def _not_yet(self) -> Verdict:
-        return Verdict(False, f"Not yet – replace the dots.\nHint: {self.hints[0]}")
-
-
-def _mentions_blank(error: Exception) -> bool:
-    return isinstance(error, TypeError) and "ellipsis" in str(error)
-
-
-def _same(given: Sequence[Any], wanted: Sequence[Any]) -> bool:
-    return all(_close(a, b) for a, b in zip(given, wanted, strict=True))
-
-
-def _close(a: Any, b: Any) -> bool:
-    a, b = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
-    return a.shape == b.shape and bool(torch.allclose(a, b, atol=1e-4, rtol=1e-4))
-
-
-# ------------------------------------------------------------------------------------- 01: diffusion and inversion
+from lessons.exercise import Exercise, Function
 
 
 def _noise(seed: int, *shape: int) -> Tensor:
@@ -114,6 +45,7 @@ DDIM_STEP = Exercise(
         "print x0 alone: mixed with eps at the *old* level, it must give z back.",
     ),
     praise="One step of DDIM is: guess the clean latent, then go to the next level with the same noise.",
+    uses={"torch": torch},
     mistakes={
         "The noise has the wrong sign when you mix: it is added, not taken away.": _step_like(
             _x0, lambda x0, eps, a: a**0.5 * x0 - (1 - a) ** 0.5 * eps
@@ -179,6 +111,7 @@ INVERT = Exercise(
         "write down, for the first round, which level z has before and after it, and at which t the model is asked.",
     ),
     praise="That is all of DDIM inversion: the same step, walked upwards.",
+    uses={"torch": torch, "ddim_step": ddim_step},
     mistakes={
         "The model is asked at the level that you leave: a fair idea (see below), but ask where you arrive.": _walk(
             reversed, _before, _before, _at
@@ -195,13 +128,4 @@ INVERT = Exercise(
     },
 )
 
-
-@dataclass(frozen=True)
-class Check:
-    """`check.ddim_step(my_function)` and so on."""
-
-    ddim_step: Exercise = DDIM_STEP
-    invert: Exercise = INVERT
-
-
-check = Check()
+EXERCISES = {"ddim_step": DDIM_STEP, "invert": INVERT}

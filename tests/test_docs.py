@@ -1,0 +1,27 @@
+"""The documents: the glossary is in order, and what the documents link to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+GLOSSARY = (DOCS / "glossary.md").read_text(encoding="utf-8")
+ENTRIES = re.findall(r"^- \*\*(.+?)\*\* – (.+?)(?=\n- |\Z)", GLOSSARY, re.MULTILINE | re.DOTALL)
+
+
+def test_the_glossary_is_in_alphabetical_order_and_names_each_term_once():
+    terms = [term.lower() for term, _ in ENTRIES]
+    assert len(terms) == GLOSSARY.count("\n- ") > 30
+    assert terms == sorted(set(terms))
+
+
+def test_each_term_of_the_glossary_names_the_lesson_that_explains_it():
+    for term, meaning in ENTRIES:
+        assert re.search(r"\[(\d\d)\]\(\.\./notebooks/\1_\w+\.ipynb\)$", meaning.strip()), term
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_what_a_document_links_to_is_there(page):
+    links = set(re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")))
+    assert [link for link in sorted(links) if "://" not in link and not (DOCS / link).exists()] == []
