@@ -17,61 +17,65 @@ from lessons.cases import SIGNS, Attempt, Case
 from widgets.explorers import Explorer, Shown
 from widgets.explorers.base import rendered
 
+BESIDE = {"ha": "right", "va": "bottom", "fontsize": SMALL}
+HEIGHT, LARGE = 2.0, 3.6  # inches of a picture, on the page and in the widget
 STAGES = ("What you see", "Where to look", "Why, and what helps")
 
 
-def before(case: Case) -> LessonFigure:
+def before(case: Case, height: float = HEIGHT) -> LessonFigure:
     """What was asked, and what came out."""
-    return _pictures(case, {"asked": case.failed.task.draw(), "came out": case.failed.picture})
+    return _pictures(case, height, {"asked": case.failed.task.draw(), "came out": case.failed.picture})
 
 
-def after(case: Case) -> LessonFigure:
-    """The task or the settings mended, what came out then, and the true result."""
-    asked = case.cured.task.draw()
-    return _pictures(case, {"cured: asked": asked, "came out": case.cured.picture, "the truth": case.truth})
+def after(case: Case, height: float = HEIGHT) -> LessonFigure:
+    """The task where that was mended, what came out then, and the true result."""
+    asked = {"asked instead": case.cured.task.draw()} if case.task_changes else {}
+    return _pictures(case, height, asked | {"cured": case.cured.picture, "the truth": case.truth})
 
 
-def _pictures(case: Case, pictures: dict[str, Image.Image]) -> LessonFigure:
-    side = pictures["came out"].size
-    figure = figures.before_after({name: p.resize(side, Image.Resampling.LANCZOS) for name, p in pictures.items()}, 2.6)
-    return figure.described(f"{case.title}: {', '.join(pictures)}.")
+def _pictures(case: Case, height: float, pictures: dict[str, Image.Image]) -> LessonFigure:
+    return figures.before_after(pictures, height).described(f"{case.title}: {', '.join(pictures)}.")
 
 
-def plot(case: Case) -> LessonFigure:
+def plot(case: Case, height: float = HEIGHT) -> LessonFigure:
     """The picture in which the failure shows, beside that of the cure."""
-    return PLOTS[case.plot](case)
+    return PLOTS[case.plot](case, height)
 
 
-def _distances(case: Case) -> LessonFigure:
+def _distances(case: Case, height: float) -> LessonFigure:
     with house_style():
-        figure = new_figure(8, 2.9)
+        figure = new_figure(8, height + 0.9)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (name, trace) in zip(panels, case.traces.items(), strict=True):
             for k, look in zip(range(len(getattr(case, name).task.handles)), lines(), strict=False):
                 way = trace.path(k)
                 axes.plot(way["drag"], way["distance"], label=f"{k + 1}", **look)
             axes.set(xlabel="drags done", title=name, ylim=(0, None))
-            axes.legend(title="handle", ncols=2, loc="upper right")
         panels[0].set_ylabel("distance to the target (px)")
+        most = max(panels, key=lambda axes: len(axes.lines))
+        figure.legend(*most.get_legend_handles_labels(), title="handle", loc="outside right center")
     return figure.described(f"{case.title}: distance of each handle over the drags. {_told(case)}")
 
 
-def _perturbation(case: Case) -> LessonFigure:
+def _perturbation(case: Case, height: float) -> LessonFigure:
     with house_style():
-        figure = new_figure(8, 2.9)
-        _draw_perturbation(figure.subplots(), case)
+        figure = new_figure(8, height + 0.9)
+        axes = figure.subplots()
+        _draw_perturbation(axes, case)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure.described(f"{case.title}: perturbation over the drags. {_told(case)}")
 
 
-def _both(case: Case) -> LessonFigure:
+def _both(case: Case, height: float) -> LessonFigure:
     with house_style():
-        figure = new_figure(8, 2.9)
+        figure = new_figure(8, height + 0.9)
         left, right = figure.subplots(1, 2)
         for (name, trace), look in zip(case.traces.items(), lines(), strict=False):
             means = trace.table[trace.table["phase"] != "denoise"].groupby("drag")["distance"].mean()
             left.plot(means.index, means, label=name, **look)
         left.set(xlabel="drags done", ylabel="distance, mean (px)", ylim=(0, None))
         _draw_perturbation(right, case)
+        figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     return figure.described(f"{case.title}: mean distance and perturbation over the drags. {_told(case)}")
 
 
@@ -80,15 +84,13 @@ def _draw_perturbation(axes: Axes, case: Case) -> None:
         rows = trace.drags[trace.drags["point"] == 0]
         axes.plot(rows["drag"], rows["perturbation_inside"], label=name, **look)
     axes.axhline(1, color="black", linewidth=1)
-    axes.annotate("as much as the latent itself", (0, 1), (4, 4), textcoords="offset points", fontsize=SMALL)
-    axes.set(xlabel="drags done", ylabel="perturbation (RMS)", ylim=(0, None))
-    axes.margins(y=0.2)
-    axes.legend(loc="best")
+    axes.text(0.99, 1, "as much as the latent itself", transform=axes.get_yaxis_transform(), **BESIDE)
+    axes.set(xlabel="drags done", ylabel="perturbation (RMS)", ylim=(0, max(1.3, axes.get_ylim()[1])))
 
 
-def _changes(case: Case) -> LessonFigure:
-    changes = {f"{name}: what changed": change(getattr(case, name)) for name in ("failed", "cured")}
-    return figures.before_after(changes, 2.6).described(
+def _changes(case: Case, height: float) -> LessonFigure:
+    changes = {name: change(getattr(case, name)) for name in ("failed", "cured")}
+    return figures.before_after(changes, height).described(
         f"{case.title}: the difference from the original, white where it is large. {_told(case)}"
     )
 
@@ -99,17 +101,17 @@ def change(attempt: Attempt) -> Image.Image:
     return Image.fromarray((difference / 64 * 255).clip(0, 255).astype(np.uint8))
 
 
-def _masks(case: Case) -> LessonFigure:
+def _masks(case: Case, height: float) -> LessonFigure:
     veiled = {}
     for name in ("failed", "cured"):
         attempt: Attempt = getattr(case, name)
-        veiled[f"{name}: mask over the result"] = replace(attempt.task, image=attempt.picture).draw()
-    return figures.before_after(veiled, 2.6).described(
+        veiled[name] = replace(attempt.task, image=attempt.picture).draw()
+    return figures.before_after(veiled, height).described(
         f"{case.title}: the mask laid over the results; what was held is veiled. {_told(case)}"
     )
 
 
-PLOTS: Mapping[str, Callable[[Case], LessonFigure]] = {
+PLOTS: Mapping[str, Callable[[Case, float], LessonFigure]] = {
     "distance": _distances,
     "perturbation": _perturbation,
     "both": _both,
@@ -152,4 +154,6 @@ class CaseCards(Explorer):
         case = self.cases[self.case.value]
         why = f"{case.title}. {case.cause} {case.cure} Changed: {_changed(case)}. {_told(case)}"
         text = (case.symptom, case.look, why)[self.stage.value]
-        return Shown(rendered((before, plot, after)[self.stage.value](case)), text.replace("`", "").replace("*", ""))
+        return Shown(
+            rendered((before, plot, after)[self.stage.value](case, LARGE)), text.replace("`", "").replace("*", "")
+        )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -78,18 +79,33 @@ class Case:
         return tuple(SIGNS[self.sign].measure(self, attempt) for attempt in (self.failed, self.cured))  # type: ignore
 
     @property
-    def changes(self) -> list[str]:
-        """What was changed to cure it, one word group each."""
-        before, after = (attempt.method.model_dump() for attempt in (self.failed, self.cured))
-        settings = [f"`{name}` {before[name]} → {after[name]}" for name in before if before[name] != after[name]]
+    def task_changes(self) -> list[str]:
+        """Which parts of the task were changed to cure it."""
         parts = {"arrows": ("handles", "targets"), "mask": ("mask",)}
         one, other = self.failed.task, self.cured.task
-        tasks = [f"the {name}" for name, fields in parts.items() if any(_differ(one, other, field) for field in fields)]
-        return tasks + settings
+        return [f"the {name}" for name, fields in parts.items() if any(_differ(one, other, field) for field in fields)]
+
+    @property
+    def changes(self) -> list[str]:
+        """What was changed to cure it: parts of the task, then settings."""
+        before, after = (attempt.method.model_dump() for attempt in (self.failed, self.cured))
+        settings = [
+            f"`{name}` {_worded(before[name])} → {_worded(after[name])}"
+            for name in before
+            if before[name] != after[name]
+        ]
+        return self.task_changes + settings
 
     @property
     def traces(self) -> dict[str, Trace]:
         return {"failed": self.failed.trace, "cured": self.cured.trace}
+
+
+def _worded(value: Any) -> str:
+    """A setting's value; nested ones by their parts."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return "none" if value is None else f"{value}"
 
 
 def _differ(one: DragTask, other: DragTask, field: str) -> bool:

@@ -162,8 +162,8 @@ RECIPES = {
     ),
     "mask-too-tight": Recipe(
         title="Mask too tight",
-        symptom="It starts, then hangs: the handles stop half-way and no further drag helps.",
-        look="Distance and perturbation together: the latent changes a lot, the handles don't get on.",
+        symptom="It crawls: as many drags as in a healthy edit, and not half of the way.",
+        look="Distance and perturbation together: the latent changes as in the healthy edit, the handles don't get on.",
         cause="The mask covers where the creature is, not where it should go; a strong mask term (λ) holds the rest.",
         cure="Paint old place, new place, and a margin. Or lower λ, and look at what else moves then.",
         plot="both",
@@ -202,9 +202,10 @@ RECIPES = {
     ),
     "nothing-to-hold": Recipe(
         title="A handle on nothing",
-        symptom="The handle travels, the creature stays – and something near by gets lost.",
-        look="The similarity map of the handle: it is bright far and wide, so the tracking can find it anywhere.",
-        cause="One patch of empty sky looks like the next. Pulling sky over an ear removes the ear.",
+        symptom="The handle arrives, quick and clean. But the creature has hardly moved, and its ears have suffered.",
+        look="What changed: the ears and little else. Then the similarity map of the handle, below.",
+        cause="One patch of empty sky looks like the next, so the handle is found again without that anything moves. "
+        "What the drag does do is to put sky where an ear was.",
         cure="Put handles where there is something to recognise: eyes, noses, corners, edges.",
         plot="change",
         says="arrived",
@@ -255,8 +256,7 @@ RECIPES = {
     "unknown-picture": Recipe(
         title="A picture like no other",
         symptom="Colours fade, edges blur, and the handles hardly move.",
-        look="Distance and perturbation together: much change, little way. Then the round trip without any drag: even "
-        "that doesn't bring the picture back.",
+        look="Distance and perturbation together: much change, little way. Then the model's own guess, below.",
         cause="The model has never seen such colours, and without an adapter it never will.",
         cure="Let it learn this picture first: more steps and a higher rank for the identity LoRA.",
         plot="both",
