@@ -12,12 +12,11 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 import figures
-from figures.style import SMALL, LessonFigure, house_style, lines, new_figure
+from figures.style import LessonFigure, house_style, lines, new_figure
 from lessons.cases import SIGNS, Attempt, Case
 from widgets.explorers import Explorer, Shown
 from widgets.explorers.base import rendered
 
-BESIDE = {"ha": "right", "va": "bottom", "fontsize": SMALL}
 HEIGHT, LARGE = 2.0, 3.6  # inches of a picture, on the page and in the widget
 STAGES = ("What you see", "Where to look", "Why, and what helps")
 
@@ -83,9 +82,7 @@ def _draw_perturbation(axes: Axes, case: Case) -> None:
     for (name, trace), look in zip(case.traces.items(), lines(), strict=False):
         rows = trace.drags[trace.drags["point"] == 0]
         axes.plot(rows["drag"], rows["perturbation_inside"], label=name, **look)
-    axes.axhline(1, color="black", linewidth=1)
-    axes.text(0.99, 1, "as much as the latent itself", transform=axes.get_yaxis_transform(), **BESIDE)
-    axes.set(xlabel="drags done", ylabel="perturbation (RMS)", ylim=(0, max(1.3, axes.get_ylim()[1])))
+    axes.set(xlabel="drags done", ylabel="perturbation (RMS)", ylim=(0, max(1, axes.get_ylim()[1])))
 
 
 def _changes(case: Case, height: float) -> LessonFigure:

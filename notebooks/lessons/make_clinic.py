@@ -122,7 +122,7 @@ RECIPES = {
     "lr-too-high": Recipe(
         title="Learning rate too high",
         symptom="Everything arrives, even early – and the picture is shattered.",
-        look="The perturbation: after the first few drags the latent has changed more than there was in it.",
+        look="The perturbation: after a few drags it is larger than it will ever be in the healthy edit.",
         cause="Each gradient step moves each number of the latent by up to the learning rate. Denoising can mend small "
         "dents, but not this.",
         cure="Lower `latent_lr`. The handles take more drags, and the model keeps up with them.",
