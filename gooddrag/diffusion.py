@@ -1,6 +1,6 @@
 """DDIM: one step, the timesteps it visits, the inversion, and the path of the unedited picture.
 
-Everything here is deterministic (eta = 0). Drags, losses and attention live elsewhere.
+Everything here is deterministic (η = 0) but `renewing_step`. Drags, losses and attention live elsewhere.
 """
 
 from __future__ import annotations
@@ -77,6 +77,22 @@ def ddim_step(z: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float) -
         Cumulative signal share at the level of `z` and at the level to reach.
     """
     return add_noise(predict_x0(z, eps, alpha_bar), eps, alpha_bar_next)
+
+
+def fresh_noise_scale(alpha_bar: float, alpha_bar_next: float) -> float:
+    """σ of a DDPM step from ᾱ to ᾱ_next, √((1−ᾱ_next)/(1−ᾱ)) √(1 − ᾱ/ᾱ_next)  (DDIM, formula 16 with η = 1)."""
+    return ((1 - alpha_bar_next) / (1 - alpha_bar)) ** 0.5 * max(1 - alpha_bar / alpha_bar_next, 0.0) ** 0.5
+
+
+def renewing_step(z: Tensor, eps: Tensor, noise: Tensor, alpha_bar: float, alpha_bar_next: float, eta: float) -> Tensor:
+    """A DDIM step that replaces part of the noise by fresh `noise` (B, C, h, w)  (DDIM, formula 12 with σ = η σ₁).
+
+    With η = 0 it is `ddim_step`, with η = 1 a step of DDPM. What was bent into the noise goes with it, and the model
+    fills the gap with what it knows.
+    """
+    sigma = eta * fresh_noise_scale(alpha_bar, alpha_bar_next)
+    kept = max(1 - alpha_bar_next - sigma**2, 0.0) ** 0.5
+    return alpha_bar_next**0.5 * predict_x0(z, eps, alpha_bar) + kept * eps + sigma * noise
 
 
 @torch.no_grad()

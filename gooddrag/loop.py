@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gooddrag.attention import mutual
 from gooddrag.backbone import Backbone, Look
-from gooddrag.diffusion import SourcePath, ddim_step, predict_x0
+from gooddrag.diffusion import SourcePath, ddim_step, predict_x0, renewing_step
 from gooddrag.errors import EditFailed
 from gooddrag.features import Frame, inside, sample_cells
 from gooddrag.lora import Weights
@@ -105,11 +105,15 @@ class Edit(Generic[M]):
                 eps = self._predict(z, i).eps
         elif eps is None:
             eps = self._predict(z, i).eps
-        return self._ddim_step(z, eps, i)
+        return self._next(z, eps, i)
 
     def _borrows(self, plain: bool) -> bool:
         """Whether a denoise step takes keys and values from the source; `plain`: it follows drags at its timestep."""
         return True
+
+    def _next(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        """Where denoise step i leads to."""
+        return self._ddim_step(z, eps, i)
 
     def _ddim_step(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
         t = self.timesteps[i]
@@ -270,6 +274,17 @@ class GradientEdit(Edit[G]):
     def _denoise(self, i: int) -> None:
         super()._denoise(i)
         self.stale = None
+
+    def _next(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        """f(z), with fresh noise inside the mask where the method wants it; the same noise in every preview."""
+        plain, eta = super()._next(z, eps, i), self.method.eta
+        last = i + 1 == len(self.timesteps)
+        if not eta or self.M is None or last:
+            return plain
+        t, chance = self.timesteps[i], torch.Generator().manual_seed(self.method.seed * len(self.timesteps) + i)
+        levels = self.backbone.alpha_bar(t), self.backbone.alpha_bar(self.path.timeline.after(t))
+        noise = torch.randn(z.shape, generator=chance).to(z)
+        return self.M * renewing_step(z, eps, noise, *levels, eta) + (1 - self.M) * plain
 
     def _borrows(self, plain: bool) -> bool:
         return {"always": True, "after_drags": not plain, "off": False}[self.method.mutual_attention]

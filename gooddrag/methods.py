@@ -144,11 +144,14 @@ class GradientMethod(Method, frozen=True):
         default="ipms", description="patches are compared with the original one (IPMS), or the current one"
     )
     supervision_steps: int = Field(default=3, ge=1, le=1000, description="gradient steps in a drag (J)")
-    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent (η)")
+    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent")
     r1: int = Field(default=4, ge=0, le=64, description="radius of the supervised patch")
     r2: int = Field(default=12, ge=1, le=128, description="radius of the tracking window")
     beta: float = Field(default=4.0, gt=0, le=64, description="how far ahead the patch is pulled (β)")
     mask_weight: float = Field(default=0.1, ge=0, le=1e6, description="weight of the mask term (λ)")
+    eta: float = Field(
+        default=0.0, ge=0, le=1, description="share of fresh noise inside the mask at a denoise step (η)"
+    )
     reach: float = Field(default=2.0, gt=0, le=64, description="a handle this near to its target has arrived")
     patience: int | None = Field(
         default=None, ge=1, description="stop after so many drags in a row that moved no handle"
@@ -219,7 +222,7 @@ class DragDiffusion(GradientMethod, frozen=True):
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
-        return cls(**({"lora": POCKET["lora"]} | changes))
+        return cls(**({name: POCKET[name] for name in ("eta", "lora")} | changes))
 
 
 class DragNoise(DragDiffusion, frozen=True):
@@ -253,7 +256,7 @@ class DragNoise(DragDiffusion, frozen=True):
             "reach": 1.0,
             "free_steps": 20,
         }
-        return cls(**({name: POCKET[name] for name in ("strength", "lora")} | own | changes))
+        return cls(**({name: POCKET[name] for name in ("strength", "eta", "lora")} | own | changes))
 
 
 class FreeDrag(GradientMethod, frozen=True):
@@ -281,7 +284,9 @@ class FreeDrag(GradientMethod, frozen=True):
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
-        own: dict[str, Any] = {name: POCKET[name] for name in ("strength", "reach", "lora")} | {"expected_loss": 0.5}
+        own: dict[str, Any] = {name: POCKET[name] for name in ("strength", "eta", "reach", "lora")} | {
+            "expected_loss": 0.5
+        }
         return cls(**(own | changes))
 
 
@@ -329,10 +334,13 @@ class SdeDrag(Method, frozen=True):
 
 # Chosen on pocket's own tuning tasks (its model card says how). Patch and step are the paper's; a search window of 12
 # cells would reach from one eye to the other, 2 cells are a third of what a typical drag asks for on a 64 px picture,
-# a stronger adapter let heads turn less, and half the learning rate breaks less.
+# a stronger adapter let heads turn less, and half the learning rate breaks less. Fresh noise (η) lets this small
+# model mend what drags have torn: noise that was bent by gradients stays bent in a deterministic step.
 POCKET: dict[str, Any] = {
     "strength": 0.88,
+    "per_denoise": 5,
     "latent_lr": 0.01,
+    "eta": 1.0,
     "r2": 4,
     "reach": 1.0,
     "lora": LoraSettings(steps=20, rank=4),

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from gooddrag.backbone import Look
-from gooddrag.diffusion import SourcePath, Timeline, ddim_invert, ddim_step, predict_x0
+from gooddrag.diffusion import SourcePath, Timeline, ddim_invert, ddim_step, predict_x0, renewing_step
 from gooddrag.errors import BadInput
 
 SD = {
@@ -65,6 +65,23 @@ def test_our_step_is_diffusers_step(alphas, t):
     ours = ddim_step(z, eps, alphas[t], alphas[max(t - 20, 0)])
     torch.testing.assert_close(ours, expected.prev_sample, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(predict_x0(z, eps, alphas[t]), expected.pred_original_sample, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("t", [981, 741, 501, 21])
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_our_renewing_step_is_diffusers_step(alphas, t, eta):
+    scheduler = DDIMScheduler(**SD)
+    scheduler.set_timesteps(50)
+    z, eps, noise = torch.randn(3, 1, 4, 8, 8, dtype=torch.float64)
+    theirs = scheduler.step(eps, t, z, eta=eta, variance_noise=noise).prev_sample
+    assert torch.allclose(renewing_step(z, eps, noise, alphas[t], alphas[t - 20], eta), theirs, atol=1e-5)
+
+
+def test_a_renewing_step_keeps_the_level_of_noise(alphas):
+    """A latent that is nothing but noise stays one of the right strength."""
+    z0, noise, eps = torch.zeros(1, 1, 1, 1), *torch.randn(2, 1, 4, 128, 128, dtype=torch.float64)
+    z = renewing_step((1 - alphas[741]) ** 0.5 * eps + z0, eps, noise, alphas[741], alphas[721], 1.0)
+    assert z.var().item() == pytest.approx(1 - alphas[721], rel=0.02)
 
 
 def test_our_inversion_visits_diffusers_inverse_timesteps():

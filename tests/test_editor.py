@@ -1,6 +1,7 @@
 """The stream of steps: its order and counts, what closing it leaves behind, seeds, caches and stopping."""
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -236,13 +237,31 @@ def test_a_stop_finishes_the_picture_from_where_it_is(tiny, task, quick):
     assert result.trace.drags["drag"].max() == 3
 
 
-def test_finishing_from_the_last_drag_is_what_the_stream_does(tiny, task, quick):
-    steps = iter_edit(tiny, task, quick, use_cache=False)
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_finishing_from_the_last_drag_is_what_the_stream_does(tiny, task, quick, eta):
+    steps = iter_edit(tiny, task, quick.with_settings(eta=eta), use_cache=False)
     for step in steps:
         if isinstance(step, Dragged) and step.drag == 4:
             early = step.finish()
         if isinstance(step, Finished):
             assert early.tobytes() == step.image.tobytes()
+
+
+def test_fresh_noise_comes_inside_the_mask_only(tiny, task, quick):
+    plain, renewed, again, other = (
+        next(s.latent for s in iter_edit(tiny, task, method, use_cache=False) if isinstance(s, Denoised))
+        for method in (quick, *(quick.with_settings(eta=1.0, seed=seed) for seed in (0, 0, 1)))
+    )
+    inside = (plain != renewed).any(1)[0]
+    assert inside[2:14, 2:14].all() and inside.sum() == 12 * 12  # the mask, in latent cells of 4 px
+    assert torch.equal(renewed, again) and not torch.equal(renewed, other)
+
+
+def test_without_a_mask_no_noise_is_renewed(tiny, task, quick):
+    """It would be renewed everywhere, and the rest of the picture would be another one."""
+    free = replace(task, mask=None)
+    plain, renewed = (edit(tiny, free, quick.with_settings(eta=eta), use_cache=False).image for eta in (0.0, 1.0))
+    assert plain.tobytes() == renewed.tobytes()
 
 
 def test_previews_are_pictures_of_the_tasks_size(tiny, task, quick):

@@ -33,7 +33,7 @@ from gooddrag.result import Recorder
 from gooddrag.rivals.drag_noise import replaced
 from gooddrag.rivals.fast_drag import displacement, filled, latent_coordinates, warped
 from gooddrag.rivals.free_drag import adaptation, next_aims, template_losses
-from gooddrag.rivals.sde_drag import copied, cycle_step, noise_of_step, noised, randn_like, rounds_for, time_grid
+from gooddrag.rivals.sde_drag import copied, cycle_step, fresh_noise_scale, noised, randn_like, rounds_for, time_grid
 from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Measured, Started, Supervised
 from gooddrag.supervision import Points
 from gooddrag.trace import COLUMNS, Trace
@@ -415,7 +415,7 @@ def test_the_time_grid_is_the_published_one():
 def test_the_noise_of_a_step_is_the_published_one():
     beta = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas = (1 - beta).cumprod(0)
-    assert noise_of_step(alphas[604].item(), alphas[599].item()) == pytest.approx(0.171980, abs=1e-6)
+    assert fresh_noise_scale(alphas[604].item(), alphas[599].item()) == pytest.approx(0.171980, abs=1e-6)
 
 
 @pytest.mark.parametrize(("distance", "rounds"), [(2, 1), (3, 2), (5, 3), (9, 5), (11.3, 6), (0.5, 1)])
@@ -435,7 +435,7 @@ def test_noise_is_added_so_that_each_state_has_its_level():
 def test_a_step_of_cycle_sde_is_the_ddpm_step_with_the_noise_that_leads_the_original_back():
     y, e, o, e_o, o_next = torch.randn(5, 1, 2, 4, 4, dtype=torch.float64)
     a_t, a_s = 0.3, 0.4
-    sigma = noise_of_step(a_t, a_s)
+    sigma = fresh_noise_scale(a_t, a_s)
 
     def mean(v, eps):
         return a_s**0.5 * (v - (1 - a_t) ** 0.5 * eps) / a_t**0.5 + (1 - a_s - sigma**2) ** 0.5 * eps

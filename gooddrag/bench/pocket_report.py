@@ -1,4 +1,4 @@
-"""The ablation on pocket: the two ideas of the paper, each alone and together, at equal gradient steps, with verdicts.
+"""The benchmark on pocket: every method, and the paper's two ideas each alone and together, with verdicts.
 
     python -m gooddrag.bench.pocket_report [--tasks 64] [--out runs/pocket-report] [--workers 2]
 
@@ -21,23 +21,26 @@ from gooddrag.bench.runner import Bench, run
 from gooddrag.bench.statistics import estimate
 from gooddrag.bench.store import Store
 from gooddrag.files import write_whole
-from gooddrag.methods import DragDiffusion, GoodDrag, Method
+from gooddrag.methods import DragDiffusion, GoodDrag, Method, method_for
 from gooddrag.pocket.quality import sheet
 
 ROUND_TRIP = "round trip"
-GRADIENT_STEPS = 210  # every method gets as many as GoodDrag's 70 drags × 3
+GRADIENT_STEPS = 210  # DragDiffusion gets as many as GoodDrag's 70 drags × 3
+RIVALS = ("sdedrag", "dragnoise", "freedrag", "fastdrag")
 
 
 def methods() -> dict[str, Method]:
-    """The two methods, the four corners of schedule × supervision at equal J, and the round trip."""
+    """GoodDrag and its rivals, the four corners of schedule × supervision at equal J, and the round trip."""
     corner = GoodDrag.for_pocket
+    rivals = {name: method_for(name) for name in RIVALS}
     return {
         "gooddrag": corner(),
         "dragdiffusion": DragDiffusion.for_pocket(drags=GRADIENT_STEPS),
         "all first, ipms": corner(schedule="drag_then_denoise"),
         "aldd, standard": corner(supervision="standard"),
         "all first, standard": corner(schedule="drag_then_denoise", supervision="standard"),
-        ROUND_TRIP: corner(drags=0, lora=None),
+        **rivals,
+        ROUND_TRIP: corner(drags=0, eta=0.0, lora=None),
     }
 
 

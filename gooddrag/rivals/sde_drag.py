@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from gooddrag.backbone import Backbone
-from gooddrag.diffusion import SourcePath, predict_x0
+from gooddrag.diffusion import SourcePath, fresh_noise_scale, predict_x0
 from gooddrag.features import CELLS_PER_LATENT, Frame, sample_cells
 from gooddrag.loop import Edit
 from gooddrag.lora import Weights, folded
@@ -63,17 +63,12 @@ def randn_like(x: Tensor, chance: torch.Generator) -> Tensor:
     return torch.randn(x.shape, generator=chance, dtype=torch.float64).to(x)
 
 
-def noise_of_step(level: float, next_level: float) -> float:
-    """σ of the noise in a denoise step from ᾱ_t to ᾱ_s (as in DDPM, eta = 1)."""
-    return ((1 - next_level) / (1 - level)) ** 0.5 * (1 - level / next_level) ** 0.5
-
-
 def cycle_step(y: Tensor, eps: Tensor, o: Tensor, eps_o: Tensor, o_next: Tensor, level: float, next_level: float):
     """One step of Cycle-SDE for y (1, C, h, w), beside the original o that is to go to o_next.
 
     y_s = μ(y) + σ w̄ with w̄ = (o_s − μ(o)) / σ, where μ(v) = √ᾱ_s x̂₀(v) + √(1 − ᾱ_s − σ²) ε(v); so σ cancels.
     """
-    along = max(1 - next_level - noise_of_step(level, next_level) ** 2, 0.0) ** 0.5
+    along = max(1 - next_level - fresh_noise_scale(level, next_level) ** 2, 0.0) ** 0.5
 
     def mean(v: Tensor, e: Tensor) -> Tensor:
         return next_level**0.5 * predict_x0(v, e, level) + along * e
