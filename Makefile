@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= passive
 .PHONY: help lab demo test lint format notebooks site train-pocket bench-pocket pocket-report pins clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { split($$1, names, " "); printf "  make %-14s %s\n", names[1], $$2 }' Makefile
 	@echo
 	@echo "On Linux without an NVIDIA GPU, the first call may save a download of over 2 GB:"
 	@echo "  make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu"
@@ -52,11 +52,7 @@ site: .venv/.installed ## the lessons as static pages in runs/site, as they were
 train-pocket: .venv/.installed ## go on training the pocket engine (hours; stop and resume at will)
 	nice -n 19 $(BIN)/gooddrag train-pocket $(TRAIN_ARGS)
 
-bench-pocket: .venv/.installed ## every method on 64 pocket tasks, and the report (hours; resumes where it was)
-	$(BIN)/gooddrag bench pocket:64 --out runs/bench-pocket $(BENCH_ARGS)
-	$(BIN)/gooddrag report runs/bench-pocket
-
-pocket-report: .venv/.installed ## measure all methods on fresh pocket tasks (hours; resumes where it was)
+bench-pocket pocket-report: .venv/.installed ## every method on 64 pocket tasks, with verdicts (hours; resumes where it was)
 	$(BIN)/python -m gooddrag.bench.pocket_report $(REPORT_ARGS)
 
 pins: .venv/.installed ## write what .venv holds to constraints.txt (its first lines say how to renew it)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from gooddrag.bench import runner as runner_room
 from gooddrag.bench.datasets import open_dataset
+from gooddrag.bench.pocket_report import ROUND_TRIP, verdicts
 from gooddrag.bench.render import markdown, page, write_report
 from gooddrag.bench.report import Results, sections
 from gooddrag.bench.runner import Bench, cluster, iter_rows, run
@@ -346,6 +347,30 @@ def test_raters_take_a_benchmark_as_it_is_and_leave_out_failed_edits(bench, clie
     assert [sample.task for sample in found] == list(worked["sample"].unique())
     assert all(sorted(sample.edits) == ["ipms", "standard"] for sample in found)
     assert all(path.is_file() for sample in found for path in (sample.original, *sample.edits.values()))
+
+
+def test_the_pocket_report_asks_what_the_paper_claims():
+    """IPMS halves the error on every task; the schedule does nothing; the ranking is alike on both halves."""
+    error = {"gooddrag": 0.2, "all first, ipms": 0.2, "aldd, standard": 0.4, "all first, standard": 0.4}
+    error |= {"dragdiffusion": 0.6, ROUND_TRIP: 1.0}
+    rows = [
+        {"sample": f"move-{seed}", "method": method, "ok": True, "seconds": 1.0, "error_share": share + seed / 1e4,
+         "brokenness": 1 + 9 * share * (method != ROUND_TRIP), "gained_db": -1.0 if seed == 1000 else 1.0,
+         "edit_feature_distance": 0.5, "source_feature_distance": 1.0}
+        for seed in range(1000, 1004) for method, share in error.items()
+    ]  # fmt: skip
+    rows += [rows[0] | {"sample": "move-1009", "ok": False, "error_share": None}]
+    own, claims, stable = (part.table for part in verdicts(pd.DataFrame(rows)))
+    found = dict(zip(own["what"], own["found"], strict=True))
+    assert found["share of the distance that is left (median)"].startswith("0.30 ")  # of the four that worked
+    assert found["nearer to the true picture than the source, by masked PSNR (share of tasks)"].startswith("0.75 ")
+    assert found["no more broken than 95 % of the round trips (1.0 grey levels) (share of tasks)"].startswith("0.00 ")
+    claim = claims.set_index(["claim", "measure"])["difference"]
+    measure = "share of the distance left"
+    assert claim["AlDD against all drags first, with IPMS", measure] == "0.00 [0.00, 0.00]"
+    assert claim["IPMS against the standard loss at equal J, with AlDD", measure] == "-0.20 [-0.20, -0.20]"
+    assert stable["rank correlation"].iloc[0] == "1.00"
+    assert ROUND_TRIP not in stable["even seeds"].iloc[0]
 
 
 def test_the_commands_check_and_report(tasks, tmp_path):

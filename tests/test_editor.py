@@ -253,8 +253,10 @@ def test_fresh_noise_comes_inside_the_mask_only(tiny, task, quick):
         for method in (quick, *(quick.with_settings(eta=1.0, seed=seed) for seed in (0, 0, 1)))
     )
     inside = (plain != renewed).any(1)[0]
-    assert inside[2:14, 2:14].all() and inside.sum() == 12 * 12  # the mask, in latent cells of 4 px
-    assert torch.equal(renewed, again) and not torch.equal(renewed, other)
+    assert inside[2:14, 2:14].all()
+    assert inside.sum() == 12 * 12
+    assert torch.equal(renewed, again)
+    assert not torch.equal(renewed, other)
 
 
 def test_without_a_mask_no_noise_is_renewed(tiny, task, quick):

@@ -1,6 +1,6 @@
 """The benchmark on pocket: every method, and the paper's two ideas each alone and together, with verdicts.
 
-    python -m gooddrag.bench.pocket_report [--tasks 64] [--out runs/pocket-report] [--workers 2]
+    python -m gooddrag.bench.pocket_report [--tasks 64] [--out runs/pocket-report] [--workers 2] [--publish docs]
 
 Round trips are no method: pictures that only go into noise and come back are the least broken that an engine can make.
 """
@@ -8,17 +8,20 @@ Round trips are no method: pictures that only go into noise and come back are th
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.stats import spearmanr
 
 from gooddrag.bench.datasets import open_dataset
-from gooddrag.bench.render import write_report
+from gooddrag.bench.render import markdown, write_report
+from gooddrag.bench.report import Section
 from gooddrag.bench.runner import Bench, run
-from gooddrag.bench.statistics import estimate
+from gooddrag.bench.statistics import compare, estimate
 from gooddrag.bench.store import Store
 from gooddrag.files import write_whole
 from gooddrag.methods import DragDiffusion, GoodDrag, Method, method_for
@@ -27,6 +30,14 @@ from gooddrag.pocket.quality import sheet
 ROUND_TRIP = "round trip"
 GRADIENT_STEPS = 210  # DragDiffusion gets as many as GoodDrag's 70 drags × 3
 RIVALS = ("sdedrag", "dragnoise", "freedrag", "fastdrag")
+ASKED = {  # what the paper claims, as pairs of methods that differ in that alone
+    "GoodDrag against DragDiffusion, equal gradient steps": ("gooddrag", "dragdiffusion"),
+    "AlDD against all drags first, with IPMS": ("gooddrag", "all first, ipms"),
+    "AlDD against all drags first, with the standard loss": ("aldd, standard", "all first, standard"),
+    "IPMS against the standard loss at equal J, with AlDD": ("gooddrag", "aldd, standard"),
+    "IPMS against the standard loss at equal J, all drags first": ("all first, ipms", "all first, standard"),
+}
+MEASURED = {"error_share": "share of the distance left", "brokenness": "brokenness (grey levels)"}
 
 
 def methods() -> dict[str, Method]:
@@ -44,9 +55,16 @@ def methods() -> dict[str, Method]:
     }
 
 
-def verdicts(table: pd.DataFrame) -> str:
-    """What the benchmark asks of GoodDrag, and what it got, as Markdown."""
-    ours, trips = (table[(table["method"] == m) & table["ok"].astype(bool)] for m in ("gooddrag", ROUND_TRIP))
+def verdicts(table: pd.DataFrame) -> Iterator[Section]:
+    """What the benchmark asks, and what came out. Failed edits are left out here; the tables above count them."""
+    done = table[table["ok"].astype(bool)]
+    yield _gooddrags_own(done)
+    yield _claims(done)
+    yield _stability(done)
+
+
+def _gooddrags_own(done: pd.DataFrame) -> Section:
+    ours, trips = (done[done["method"] == m] for m in ("gooddrag", ROUND_TRIP))
     limit = float(trips["brokenness"].quantile(0.95))
     share = {
         "nearer to its target than it began": ours["error_share"] < 1,
@@ -55,10 +73,46 @@ def verdicts(table: pd.DataFrame) -> str:
         < ours["source_feature_distance"],
         f"no more broken than 95 % of the round trips ({limit:.1f} grey levels)": ours["brokenness"] <= limit,
     }
-    lines = [f"- median share of the distance that is left: {estimate(ours['error_share'])}"]
-    lines += [f"- {what}: {estimate(yes, np.mean)} of the tasks" for what, yes in share.items()]
-    lines.append(f"- median seconds for an edit, adapter included: {estimate(ours['seconds'])}")
-    return "## GoodDrag's verdicts\n\n" + "\n".join(lines) + "\n"
+    found = {"share of the distance that is left (median)": str(estimate(ours["error_share"]))}
+    found |= {f"{what} (share of tasks)": str(estimate(yes, np.mean)) for what, yes in share.items()}
+    found["seconds for an edit, adapter included (median)"] = str(estimate(ours["seconds"]))
+    text = f"{len(ours)} tasks; 95 % bootstrap intervals."
+    return Section("GoodDrag by itself", text, pd.DataFrame({"what": found.keys(), "found": found.values()}))
+
+
+def _claims(done: pd.DataFrame) -> Section:
+    rows = []
+    for claim, (one, other) in ASKED.items():
+        for column, title in MEASURED.items():
+            both = done.pivot_table(index="sample", columns="method", values=column).reindex(columns=[one, other])
+            both = both.dropna()
+            if len(both) > 1:
+                c = compare(both[one], both[other])
+                facts = {
+                    "difference": str(c.difference),
+                    "p": f"{c.p:.4f}",
+                    "wins": f"{c.better:.0%}",
+                    "tasks": c.tasks,
+                }
+                rows.append({"claim": claim, "measure": title} | facts)
+    text = "Mean of the first minus the second, task by task (below 0: the first is better), paired bootstrap."
+    return Section("What the paper claims", text, pd.DataFrame(rows))
+
+
+def _stability(done: pd.DataFrame) -> Section:
+    """Do two halves of the tasks, other scenes of the same kinds, rank the methods alike?"""
+    edits = done[done["method"] != ROUND_TRIP]
+    half = edits["sample"].str.rsplit("-", n=1).str[1].astype(int) % 2
+    rows = []
+    for column, title in MEASURED.items():
+        means = edits.groupby([half, "method"])[column].mean().unstack(0).dropna()
+        if means.shape[1] == 2:
+            orders = {
+                f"{name} seeds": " < ".join(means[k].sort_values().index) for k, name in ((0, "even"), (1, "odd"))
+            }
+            rows.append({"measure": title, "rank correlation": f"{spearmanr(means[0], means[1])[0]:.2f}"} | orders)
+    text = "The tasks in two halves, by even and odd seeds: mean of each method, best first."
+    return Section("Is the ranking stable?", text, pd.DataFrame(rows))
 
 
 def contact_sheet(table: pd.DataFrame, folder: Path, side: int = 128, across: int = 4) -> Image.Image:
@@ -69,19 +123,32 @@ def contact_sheet(table: pd.DataFrame, folder: Path, side: int = 128, across: in
     return sheet([list(chain(*triples[k : k + across])) for k in range(0, len(triples), across)], side)
 
 
+def publish(text: str, picture: Image.Image, docs: Path) -> None:
+    """Put the report and its sheet where the documentation has them."""
+    image = docs / "images" / "pocket_report.jpg"
+    write_whole(image, lambda part: picture.convert("RGB").save(part, "JPEG", quality=88))
+    alt = "Source with its arrows, GoodDrag's edit and the true picture of every task"
+    page = f"{text}\n## Every task\n\n![{alt}](images/{image.name})\n"
+    write_whole(docs / "pocket-report.md", lambda part: part.write_text(page, encoding="utf-8"))
+
+
 def main() -> None:
     """Run what is missing, then write report.html, report.md, table.parquet and sheet.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket-report"))
+    parser.add_argument("--publish", type=Path, metavar="DOCS", help="also write pocket-report.md and its sheet there")
     chosen = parser.parse_args()
     store = Store(str(chosen.out))
     table = run(Bench(open_dataset(f"pocket:{chosen.tasks}"), methods()), store, workers=chosen.workers)
     write_report(store, chosen.out)
-    text = (chosen.out / "report.md").read_text(encoding="utf-8") + "\n" + verdicts(table)
+    text = (chosen.out / "report.md").read_text(encoding="utf-8") + "\n" + markdown(list(verdicts(table)), level=2)
     write_whole(chosen.out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
-    write_whole(chosen.out / "sheet.png", lambda part: contact_sheet(table, chosen.out).save(part, "PNG"))
+    picture = contact_sheet(table, chosen.out)
+    write_whole(chosen.out / "sheet.png", lambda part: picture.save(part, "PNG"))
+    if chosen.publish:
+        publish(text, picture, chosen.publish)
     print(text)
 
 

@@ -34,11 +34,11 @@ def write_report(store: Store, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def markdown(parts: list[Section]) -> str:
-    """Sections as Markdown."""
+def markdown(parts: list[Section], level: int = 1) -> str:
+    """Sections as Markdown; the heading of the first one has this level, those of the others level 2."""
     blocks = []
     for k, part in enumerate(parts):
-        blocks.append(f"{'#' if k == 0 else '##'} {part.title}")
+        blocks.append(f"{'#' * level if k == 0 else '##'} {part.title}")
         blocks.append(part.text.replace("\n", "  \n"))
         if part.table is not None and len(part.table):
             blocks.append(_markdown_table(part.table))
