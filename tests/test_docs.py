@@ -25,3 +25,13 @@ def test_each_term_of_the_glossary_names_the_lesson_that_explains_it():
 def test_what_a_document_links_to_is_there(page):
     links = set(re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")))
     assert [link for link in sorted(links) if "://" not in link and not (DOCS / link).exists()] == []
+
+
+def test_the_readmes_edit_runs_as_it_stands(tiny, monkeypatch, capsys):
+    """On a tiny engine, from the repository's root, where a reader is."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    source = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "iter_edit" in block)
+    monkeypatch.chdir(DOCS.parent)
+    monkeypatch.setattr("gooddrag.load_backbone", lambda name: tiny)
+    exec(source, {})
+    assert capsys.readouterr().out.endswith("Finished\n")

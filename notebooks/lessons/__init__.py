@@ -11,12 +11,13 @@ from lessons import (
     features,
     identity,
     measuring,
+    questions,
     rivals,
     schedule,
     supervision,
     whole,
 )
 
-LESSONS = (diffusion, identity, features, supervision, schedule, whole, measuring, rivals, clinic)
+LESSONS = (diffusion, identity, features, supervision, schedule, whole, measuring, rivals, questions, clinic)
 EXERCISES = {name: exercise for lesson in LESSONS for name, exercise in lesson.EXERCISES.items()}
 check = SimpleNamespace(**EXERCISES)
