@@ -58,8 +58,9 @@ FORMULAS = (
     ),
     Formula(
         "A step that renews part of the noise",
-        r"f_\eta(z_t) = \sqrt{\bar\alpha_s}\, \hat z_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \varepsilon + \sigma w,\quad "
-        r"\sigma = \eta \sqrt{\tfrac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \tfrac{\bar\alpha_t}{\bar\alpha_s}}",
+        r"f_\eta(z_t) = \sqrt{\bar\alpha_s}\, \hat z_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \varepsilon + \sigma w, "
+        r"\quad \sigma = \eta \sqrt{\tfrac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} "
+        r"\sqrt{1 - \tfrac{\bar\alpha_t}{\bar\alpha_s}}",
         DDIM.format("12") + "; not in GoodDrag",
         "gooddrag.diffusion.renewing_step",
         "09_open_questions",

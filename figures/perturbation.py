@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from figures.style import LessonFigure, house_style, lines, named, new_figure
 from gooddrag.trace import Trace
@@ -36,6 +37,7 @@ def perturbation_curve(traces: Trace | Mapping[str, Trace]) -> LessonFigure:
             ylabel="edit − source (RMS)",
             ylim=(0, None),
         )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.legend()
     told = " ".join(f"{name or 'The edit'}: {_ends(rows)}." for name, rows in runs.items())
     return figure.described(f"Perturbation of the latent over all steps of the edit. {told}")
@@ -55,6 +57,7 @@ def perturbation_by_timestep(traces: Trace | Mapping[str, Trace]) -> LessonFigur
             for k, ((name, rows), look) in enumerate(zip(runs.items(), lines(), strict=False)):
                 _draw_levels(axes, rows, column, look | {"label": name}, shift=0.4 * (k - (len(runs) - 1) / 2))
             axes.set(xlabel="noise level (0 is the noisiest)", title=f"{side} the mask", ylim=(0, None))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
             if all(rows[column].isna().all() for rows in runs.values()):
                 axes.text(0.5, 0.5, "everything may change", ha="center", transform=axes.transAxes)
         panels[0].set_ylabel("edit − source (RMS)")

@@ -9,7 +9,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 from lessons.cards import STAGES, CaseCards, after, before, change, plot
-from lessons.cases import read_cases, seam, share_left
+from lessons.cases import SIGNS, read_cases, seam, share_left
 from lessons.clinic import diagnose
 from lessons.make_clinic import RECIPES, make
 
@@ -55,6 +55,11 @@ def test_all_sides_of_a_card_are_drawn_and_told(case):
     for figure in (before(case), plot(case), after(case)):
         assert len(figure.alt_text.split()) >= 4
         assert figure.axes
+
+
+@each_case
+def test_both_numbers_of_a_card_have_their_unit(case):
+    assert plot(case).alt_text.count(f" {SIGNS[case.sign].unit}") == 2
 
 
 def test_the_widget_begins_each_patient_with_the_symptom():

@@ -62,3 +62,19 @@ def test_an_exercise_names_three_mistakes_at_least_and_survives_nonsense(name):
     assert exercise.verdict(lambda *_: torch.zeros(1)).text.startswith("Not the right numbers.")
     assert "ZeroDivisionError" in exercise.verdict(lambda *_: 1 / 0).text
     assert exercise.verdict(lambda *_: None).text.startswith("Not yet")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("ddim_step", lambda z, *_: (z, z), "What comes out is a tuple; wanted is the shape (1, 4, 3, 3)."),
+        ("ddim_step", lambda z, *_: z[0], "What comes out has the shape (4, 3, 3); wanted is the shape (1, 4, 3, 3)."),
+        ("standard_loss", lambda F, *_: F.abs(), "A loss is one number; yours has the shape (1, 5, 6, 8)."),
+        ("standard_loss", lambda F, *_: F.sum().item(), "no .item() and no float()"),
+        ("alternate", lambda *_: [], "Your first schedule has 0 steps; it should have 11."),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_or_shape_is_told_so(name, answer, said):
+    verdict = EXERCISES[name].verdict(answer)
+    assert verdict.text.startswith("Not the right numbers.")
+    assert said in verdict.text

@@ -120,7 +120,12 @@ PLOTS: Mapping[str, Callable[[Case, float], LessonFigure]] = {
 def _told(case: Case) -> str:
     """The case's number in a sentence."""
     sign, (failed, cured) = SIGNS[case.sign], case.signs
-    return f"{sign.text[0].upper()}{sign.text[1:]}: {failed:.3g} {sign.unit}, cured {cured:.3g}."
+    return f"{sign.text[0].upper()}{sign.text[1:]}: {_short(failed)} {sign.unit}, cured {_short(cured)} {sign.unit}."
+
+
+def _short(value: float) -> str:
+    """Two digits that count: 76, 6.8, 0.41."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def card(case: Case) -> None:
@@ -143,7 +148,8 @@ class CaseCards(Explorer):
         self.cases = cases
         numbered = [(f"patient {k}", name) for k, name in enumerate(cases, start=1)]
         self.case = ipw.Dropdown(options=numbered, description="case")
-        self.stage = ipw.ToggleButtons(options=[(text, k) for k, text in enumerate(STAGES)])
+        stages = [(text, k) for k, text in enumerate(STAGES)]
+        self.stage = ipw.ToggleButtons(options=stages, style={"button_width": "180px"})
         self.case.observe(lambda _: setattr(self.stage, "value", 0), "value")
         super().__init__([self.case, self.stage])
 

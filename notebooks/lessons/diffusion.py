@@ -59,6 +59,11 @@ DDIM_STEP = Exercise(
         "The roots are missing: ᾱ is a share of the *variance*, so amplitudes go with its square root.": _step_like(
             lambda z, eps, a: (z - (1 - a) * eps) / a, lambda x0, eps, a: a * x0 + (1 - a) * eps
         ),
+        "You mix at the old level, and so get z back: the mixture belongs to alpha_bar_next.": lambda z, eps, a, b: z,
+        "Signal and noise are swapped: √ᾱ goes with x0, √(1−ᾱ) with eps.": _step_like(
+            lambda z, eps, a: (z - a**0.5 * eps) / (1 - a) ** 0.5,
+            lambda x0, eps, a: (1 - a) ** 0.5 * x0 + a**0.5 * eps,
+        ),
         "x0 isn't divided by √ᾱ: what is left after the noise is gone is a *faded* picture.": _step_like(
             lambda z, eps, a: z - (1 - a) ** 0.5 * eps, _mix
         ),

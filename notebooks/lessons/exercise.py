@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 Function = Callable[..., Any]
 
@@ -23,12 +24,22 @@ class Verdict:
     text: str
 
 
+def _kind(given: Any, wanted: Any) -> str:
+    """A sentence about an answer that can't be compared at all, because it is of another kind or shape, or ""."""
+    a, b = _numbers(given), _numbers(wanted)
+    if b is None or (a is not None and a.shape == b.shape):
+        return ""
+    what = f"is a {type(given).__name__}" if a is None else f"has the shape {tuple(a.shape)}"
+    return f" What comes out {what}; wanted is {f'the shape {tuple(b.shape)}' if b.dim() else 'one number'}."
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One exercise: the right function, inputs to try it on, hints, and wrong functions with what to say of them.
 
     `mistakes` maps a hint to a function that makes that mistake. `uses` holds the names from earlier cells that an
-    answer may use, so that a test can run the exercise's cell alone.
+    answer may use, so that a test can run the exercise's cell alone. `kind` says what is wrong with an answer's kind
+    or shape, from the answer and the right one.
     """
 
     right: Function
@@ -37,6 +48,7 @@ class Exercise:
     praise: str
     mistakes: Mapping[str, Function]
     uses: Mapping[str, Any] = field(default_factory=dict)
+    kind: Callable[[Any, Any], str] = _kind
 
     def __call__(self, answer: Function) -> None:
         """Check an answer and print the verdict."""
@@ -53,12 +65,13 @@ class Exercise:
             return Verdict(False, f"It stopped with a {type(error).__name__}: {error}\nHint: {self.hints[0]}")
         if any(value is None or value is ... for value in given):
             return self._not_yet()
-        if _same(given, [self.right(*case) for case in cases]):
+        wanted = [self.right(*case) for case in cases]
+        if _same(given, wanted):
             return Verdict(True, f"Right. {self.praise}")
         for hint, wrong in self.mistakes.items():
             if _same(given, [wrong(*case) for case in cases]):
                 return Verdict(False, f"Almost. {hint}")
-        return Verdict(False, f"Not the right numbers.\nHint: {self.hints[1]}")
+        return Verdict(False, f"Not the right numbers.{self.kind(given[0], wanted[0])}\nHint: {self.hints[1]}")
 
     def _not_yet(self) -> Verdict:
         return Verdict(False, f"Not yet – replace the dots.\nHint: {self.hints[0]}")
@@ -73,5 +86,15 @@ def _same(given: Sequence[Any], wanted: Sequence[Any]) -> bool:
 
 
 def _close(a: Any, b: Any) -> bool:
-    a, b = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
+    a, b = _numbers(a), _numbers(b)
+    if a is None or b is None:
+        return False
     return a.shape == b.shape and bool(torch.allclose(a, b, atol=1e-4, rtol=1e-4))
+
+
+def _numbers(value: Any) -> Tensor | None:
+    """A value as an array, or None where it is none."""
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None

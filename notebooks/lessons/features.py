@@ -114,6 +114,9 @@ PATCH = Exercise(
         "The patch is lying on its side: rows belong to y, columns to x.": (
             lambda read, x, y, r: _square(read, x, y, range(-r, r + 1), range(-r, r + 1)).transpose(0, 1)
         ),
+        "i goes with x and j with y: read takes (x, y), so it is read(x + i, y + j).": (
+            lambda read, x, y, r: _square(lambda a, b: read(b, a), x, y, range(-r, r + 1), range(-r, r + 1))
+        ),
         "The patch is upside down: y grows downwards, so the first row is the one at y − r.": (
             lambda read, x, y, r: _square(read, x, y, range(r, -r - 1, -1), range(-r, r + 1))
         ),
@@ -166,6 +169,9 @@ TRACK = Exercise(
         ),
         "Differences of both signs cancel: take their absolute values before you sum.": (
             lambda *a: _search(*a, distance=lambda f, f0: (f - f0).sum())
+        ),
+        "The absolute value comes too late, after the sum: differences of both signs have cancelled by then.": (
+            lambda *a: _search(*a, distance=lambda f, f0: (f - f0).sum().abs())
         ),
         "You square the differences; the paper sums absolute values (L1), which a single odd channel moves less.": (
             lambda *a: _search(*a, distance=lambda f, f0: ((f - f0) ** 2).sum())

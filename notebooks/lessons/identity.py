@@ -187,6 +187,9 @@ LOOK_AT_SOURCE = Exercise(
         "The scores aren't divided by √d, so one key takes nearly all.": (
             lambda x, source, q, k, v: _attend(q(x), k(source), v(source), temper=False)
         ),
+        "You divide by d; it is its root, √d.": (
+            lambda x, source, q, k, v: _attend(q(x) / q(x).shape[-1] ** 0.5, k(source), v(source))
+        ),
         "The softmax runs over the queries; it has to run over the keys, the last axis.": (
             lambda x, source, q, k, v: _attend(q(x), k(source), v(source), axis=0)
         ),

@@ -182,7 +182,7 @@ RECIPES = {
     "no-mask": Recipe(
         title="No mask",
         symptom="The head should tilt, and nothing else should move. But the whole creature has come along.",
-        look="The difference from the original: it is everywhere.",
+        look="The difference from the original: it is all over the creature, feet and all.",
         cause="Nothing says what shall stay. A creature that shifts as a whole is the easier answer.",
         cure="Paint what may change, and give the mask term some weight (λ).",
         plot="change",
@@ -208,8 +208,8 @@ RECIPES = {
     "nothing-to-hold": Recipe(
         title="A handle on nothing",
         symptom="The handle arrives, quick and clean. But the creature has hardly moved, and its ears have suffered.",
-        look="What changed: the ears and little else. Then the similarity map of the handle, below.",
-        cause="One patch of empty sky looks like the next, so the handle is found again without that anything moves. "
+        look="What changed: ears most, outlines a little. Then the similarity map of the handle, below.",
+        cause="One patch of empty sky looks like the next, so the handle is found again though nothing has moved. "
         "What the drag does do is to put sky where an ear was.",
         cure="Put handles where there is something to recognise: eyes, noses, corners, edges.",
         plot="change",
@@ -248,7 +248,7 @@ RECIPES = {
     "too-shallow": Recipe(
         title="Not far enough back",
         symptom="The creature stays where it is and gets smudged.",
-        look="Perturbation and distance together: the latent changes a lot, the handles hardly move.",
+        look="Perturbation and distance together: the latent changes a lot, the handles don't get half of the way.",
         cause="At a strength of 0.3 there is little noise: where things are is settled, only textures are open.",
         cure="Go further back into noise: a higher `strength`.",
         plot="both",
@@ -260,7 +260,7 @@ RECIPES = {
     ),
     "unknown-picture": Recipe(
         title="A picture like no other",
-        symptom="Colours fade, edges blur, and the handles hardly move.",
+        symptom="Colours fade, edges blur, and the handles get a third of the way.",
         look="Distance and perturbation together: much change, little way. Then the model's own guess, below.",
         cause="The model has never seen such colours, and without an adapter it never will.",
         cure="Let it learn this picture first: more steps and a higher rank for the identity LoRA.",

@@ -181,6 +181,9 @@ SHARPNESS = Exercise(
         "You look along one axis only (downwards): blur in the other direction goes unseen.": _sharpness_like(
             across=lambda a: np.zeros(1)
         ),
+        "Without an axis np.diff runs along the last one, which are the colours: say axis=1 and axis=0.": lambda a: (
+            2 * (np.diff(a) ** 2).mean()
+        ),
         "The differences aren't squared, so light-to-dark and dark-to-light edges cancel out.": lambda a: (
             np.diff(a, axis=1).mean() + np.diff(a, axis=0).mean()
         ),

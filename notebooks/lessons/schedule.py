@@ -61,6 +61,10 @@ def _ends_with_the_drags(drags: int, per_denoise: int, timesteps: int) -> Schedu
     return tuple(step for step in aldd(drags, per_denoise, timesteps) if step.at * per_denoise < drags)
 
 
+def _never_denoised(drags: int, per_denoise: int, timesteps: int) -> Schedule:
+    return tuple(step for step in aldd(drags, per_denoise, timesteps) if isinstance(step, Drag))
+
+
 def _numbered_anew(drags: int, per_denoise: int, timesteps: int) -> Schedule:
     whole = aldd(drags, per_denoise, timesteps)
     return tuple(Drag(s.number - s.at * per_denoise, s.at) if isinstance(s, Drag) else s for s in whole)
@@ -80,9 +84,11 @@ ALTERNATE = ScheduleExercise(
     ),
     praise="That list is all that AlDD is. The rest of the editor never hears of it.",
     uses={"Drag": Drag, "Denoise": Denoise},
+    kind=lambda given, wanted: f" Your first schedule has {len(given)} steps; it should have {len(wanted)}.",
     mistakes={
         hint: _in_rows(wrong)
         for hint, wrong in {
+            "There are no denoise steps yet: the second dots stand for a line that appends one.": _never_denoised,
             "Each timestep gets B drags, to the very end: stop when K drags are given out.": _without_limit,
             "The last few drags are lost where K is no multiple of B: a timestep may get fewer than B.": (
                 _full_rounds_only

@@ -23,8 +23,15 @@ class LossExercise(Exercise):
 
     def verdict(self, answer: Function) -> Verdict:
         mistakes = {hint: _with_gradient(wrong) for hint, wrong in self.mistakes.items()}
-        pulled = Exercise(_with_gradient(self.right), self.inputs, self.hints, self.praise, mistakes)
+        pulled = Exercise(_with_gradient(self.right), self.inputs, self.hints, self.praise, mistakes, kind=_no_loss)
         return pulled.verdict(_with_gradient(answer))
+
+
+def _no_loss(given: Any, wanted: Tensor) -> str:
+    """What keeps an answer from being a loss; `wanted` is a loss with its gradient."""
+    if not isinstance(given, Tensor):
+        return " A loss has to stay a tensor, or no gradient can flow: no .item() and no float()."
+    return "" if given.shape == wanted.shape else f" A loss is one number; yours has the shape {tuple(given.shape)}."
 
 
 def _with_gradient(loss: Function) -> Function:
@@ -139,6 +146,9 @@ STANDARD_LOSS = LossExercise(
         ),
         "You sum over channels too: take their mean, so that the loss doesn't grow with the network's width.": (
             lambda F, p, d, patch: (patch(F, p + d) - patch(F, p).detach()).abs().sum()
+        ),
+        "Differences of both signs cancel: take absolute values before you add up.": (
+            lambda F, p, d, patch: (patch(F, p + d) - patch(F, p).detach()).mean(-1).sum()
         ),
         "The step goes backwards: the patch *ahead* is at p + d.": lambda F, p, d, patch: _standard(F, p, -d, patch),
         "x and y are swapped: points and steps are (x, y).": (

@@ -126,14 +126,17 @@ LOOP = Exercise(
 
 
 def _levels() -> list[tuple[Any, ...]]:
-    """A latent at level i, a toy step f to the next one, the source at every level, i, and a mask."""
+    """A latent at level i, a toy step f to the next one, the source at every level, i, and a mask.
+
+    The source went its way by steps of its own: an editor's step holds the noise that was predicted for the edit.
+    """
 
     def step(z: Tensor, i: int) -> Tensor:
         return (1.1 + 0.1 * i) * z - 0.2 * torch.tanh(z)
 
     source = [_noise(0, 1, 3, 2, 4)]
     for i in range(3):
-        source.append(step(source[-1], i))
+        source.append(step(source[-1], i) + 0.3 * torch.sin(source[-1]))
     M = torch.tensor([[0.0, 1.0, 1.0, 0.0], [0.0, 0.5, 1.0, 0.0]])[None, None]
     return [(source[i] + _noise(8 + i, 1, 3, 2, 4), step, source, i, M) for i in (0, 2)]
 
@@ -155,6 +158,9 @@ KEEP = Exercise(
         ),
         "The source is a level ahead: z has to take its step before the two can be compared.": (
             lambda z, step, source, i, M: mask_loss(z, source[i + 1], M)
+        ),
+        "You let the source take the edit's step. It has made its own, and arrived at source[i + 1].": (
+            lambda z, step, source, i, M: mask_loss(step(z, i), step(source[i], i), M)
         ),
         "The source takes its step twice: source[i + 1] is where step i has led it.": (
             lambda z, step, source, i, M: mask_loss(step(z, i), step(source[i + 1], i), M)
