@@ -84,8 +84,16 @@ def edit(
         typer.Option(help="gooddrag (the default), dragdiffusion, dragnoise, freedrag, fastdrag or sdedrag."),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="pocket (the default), sd15, sd21, sdxl, a hub id or a diffusers folder.")
+        str | None,
+        typer.Option(
+            help="pocket (the default), sd15, sd21, sdxl, a hub id, a diffusers folder or a .safetensors file."
+        ),
     ] = None,
+    vae: Annotated[
+        Path | None,
+        typer.Option(help="Another autoencoder: a folder or a .safetensors file; default: the model's own."),
+    ] = None,
+    memory: Annotated[str, typer.Option(help="normal, or low: the same in less memory and more time.")] = "normal",
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, name=value; may be repeated.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Settings file (JSON or YAML), or a result's own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Result folder; default runs/<task name>.")] = None,
@@ -112,7 +120,7 @@ def edit(
     folder = out or order.folder
     check_writable(folder)
     with _interruptible("Interrupted; nothing was written."):
-        how, engine = _prepare(order, device)
+        how, engine = _prepare(order, device, vae, memory)
         from gooddrag.editor import iter_edit
         from gooddrag.result import Recorder
         from gooddrag.watch import report, watch
@@ -125,7 +133,7 @@ def edit(
         raise typer.Exit(1)
 
 
-def _prepare(order: Order, device: str | None) -> tuple[Method, Backbone]:
+def _prepare(order: Order, device: str | None, vae: Path | None, memory: Any) -> tuple[Method, Backbone]:
     """Load what is heavy: first what checks the settings, then the engine; says what there is to know about both."""
     with _loading(order.backbone):
         from gooddrag.methods import method_for
@@ -134,7 +142,7 @@ def _prepare(order: Order, device: str | None) -> tuple[Method, Backbone]:
         method.steps_to_take()
         from gooddrag.backbone import load_backbone
 
-        engine = load_backbone(order.backbone, order.task.prompt, device)
+        engine = load_backbone(order.backbone, order.task.prompt, device, vae=vae, memory=memory)
     for sentence in [*order.task.warnings(), *engine.notes(order.task.image)]:
         note(sentence)
     if order.fingerprint not in (None, engine.fingerprint):
@@ -209,8 +217,17 @@ def _describe(task: DragTask, folder: Path) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    model: Annotated[str, typer.Argument(help="For --plan: sd15, sd21, sdxl or a diffusers folder.")] = "sd15",
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Instead: the memory that an edit will take on a picture of this size, such as 512x512."),
+    ] = None,
+) -> None:
     """Print versions, device, threads, weights, caches and disk space; exit with 1 where something is missing."""
+    if plan is not None:
+        _print_plan(plan, model)
+        return
     from gooddrag.doctor import examine
 
     findings = examine()
@@ -221,6 +238,25 @@ def doctor() -> None:
     output.print(table)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _print_plan(size: str, model: str) -> None:
+    """A table of GB per phase, for both settings of memory and both precisions."""
+    import torch
+
+    from gooddrag.plan import architecture_of, parse_size, plan
+
+    (width, height), architecture = parse_size(size), architecture_of(model)
+    runs = [plan((width, height), architecture, memory) for memory in ("normal", "low")]
+    ways = [(run, dtype) for run in runs for dtype in (torch.float32, torch.bfloat16)]
+    plans = [run.phases(dtype) for run, dtype in ways]
+    table = Table("phase", *(f"{run.memory}\n{str(dtype).removeprefix('torch.')}" for run, dtype in ways))
+    table.columns[0].no_wrap = True
+    for row in zip(*plans, strict=True):
+        table.add_row(row[0].name, *(f"{phase.total:.1f}" for phase in row))
+    table.add_row("peak", *(f"{max(phase.total for phase in phases):.1f}" for phases in plans), style="bold")
+    output.print(f"{printable(model)}, {width}×{height} px: expected peak in GB of each phase")
+    output.print(table)
 
 
 @app.command("train-pocket")

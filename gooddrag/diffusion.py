@@ -115,7 +115,7 @@ class SourcePath:
 
     `latents[i]` (1, C, h, w) is the source at timestep index i (the level that z has *before* the i-th denoise step);
     there is one more latent than timesteps, the last is the clean end. Features and attention inputs are computed
-    at first use and kept.
+    at first use and kept; by a backbone whose memory is "low", only for one timestep at a time.
     """
 
     backbone: Backbone
@@ -151,5 +151,8 @@ class SourcePath:
         with recorded(self.backbone.late_self_attention) as inputs:
             seen = self.backbone.predict(self.latents[at], self.timeline.timesteps[at], features=True)
         assert seen.features is not None
+        if self.backbone.memory == "low":
+            self._features.clear()
+            self._attention.clear()
         self._features[at], self._attention[at] = seen.features, inputs
         return seen.eps

@@ -37,10 +37,12 @@ def train_identity(
     """Fine-tune on one latent z0 (1, C, h, w): yields the loss of each step, at last the adapter's weights.
 
     Each step asks for the model's own training loss at random timesteps on random square windows of the latent (the
-    whole latent where it is square), so the network keeps the aspect it was trained on. Closing the generator early
-    removes the adapter.
+    whole latent where it is square), so the network keeps the aspect it was trained on. A backbone whose memory is
+    "low" sees the windows of a step one by one and adds their gradients up. Closing the generator early removes the
+    adapter.
     """
     unet, side = backbone.unet, min(z0.shape[2:])
+    together = 1 if backbone.memory == "low" else settings.batch
     chance = torch.Generator().manual_seed(seed)
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian", target_modules=list(TARGETS)
@@ -60,18 +62,25 @@ def train_identity(
             noise = torch.randn(z.shape, generator=chance).to(z0)
             level = alphas[t].reshape(-1, 1, 1, 1)
             noisy = level.sqrt() * z + (1 - level).sqrt() * noise
-            with torch.autocast(z0.device.type, unet.dtype, enabled=unet.dtype != torch.float32):
-                loss = mse_loss(backbone.raw_predict(noisy, t), backbone.right_answer(z, noise, t))
             optimiser.zero_grad()
-            loss.backward()
+            total = 0.0
+            for part in zip(*(each.split(together) for each in (noisy, z, noise, t)), strict=True):
+                with torch.autocast(z0.device.type, unet.dtype, enabled=unet.dtype != torch.float32):
+                    loss = _loss(backbone, *part) * (len(part[0]) / settings.batch)
+                loss.backward()
+                total += loss.item()
             optimiser.step()
-            yield loss.item()
+            yield total
         state = get_peft_model_state_dict(unet, adapter_name=ADAPTER)
         weights = {_short(name): value.detach().float().clone() for name, value in state.items()}
     finally:
         unet.unload_lora()
         unet.requires_grad_(False)
     yield weights
+
+
+def _loss(backbone: Backbone, noisy: Tensor, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    return mse_loss(backbone.raw_predict(noisy, t), backbone.right_answer(z, noise, t))
 
 
 def _random_window(z: Tensor, side: int, chance: torch.Generator) -> Tensor:

@@ -94,6 +94,7 @@ class ConstantNoise:
     """A backbone whose noise prediction depends on the timestep only."""
 
     late_self_attention = ()
+    memory = "normal"
 
     def __init__(self, alphas):
         self.alphas = alphas

@@ -20,7 +20,12 @@ import gooddrag
 
 ROOT = Path(__file__).parents[1]
 # where conda-forge says it differently
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "playwright": "playwright-python",
+    "huggingface-hub": "huggingface_hub",
+}
 ROOMS = ("gooddrag", "widgets", "figures")
 EXTRAS = ("test", "lint", "video", "gscore", "bench", "site")
 MARKDOWN = [ROOT / "README.md", *(path for path in ROOT.glob("*.md") if path.name != "README.md")]

@@ -215,7 +215,7 @@ def test_a_setting_that_means_nothing_to_a_method_is_refused(kind, settings):
 @every_method
 def test_the_command_line_runs_each_by_name(tiny, task, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(backbones, "load_backbone", lambda *_: tiny)
+    monkeypatch.setattr(backbones, "load_backbone", lambda *_, **__: tiny)
     task.write("task")
     short = {"lora": "null", "steps": "10", "drags": "2", "free_steps": "3"}
     changes = {setting: value for setting, value in short.items() if setting in METHODS[name].model_fields}
