@@ -209,8 +209,8 @@ class Backbone:
     def raw_predict(self, z: Tensor, t: int | Tensor) -> Tensor:
         """The U-Net's own output (noise or velocity), in z's dtype."""
         extra: dict[str, Any] = {}
-        if width := self.unet.config["time_cond_proj_dim"]:
-            extra["timestep_cond"] = no_guidance(width).to(z.device, self.unet.dtype).expand(len(z), -1)
+        if wanted := self.unet.config["time_cond_proj_dim"]:
+            extra["timestep_cond"] = no_guidance(wanted).to(z.device, self.unet.dtype).expand(len(z), -1)
         if self.added:
             height, width = (s * self.latent_scale for s in z.shape[2:])
             ids = torch.tensor([[height, width, 0, 0, height, width]], device=z.device, dtype=self.unet.dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,31 @@ from gooddrag.hub import PICKLED
 
 VOCABULARY = "openai/clip-vit-large-patch14"  # every Stable Diffusion uses its words
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
-CLIPS = ("cond_stage_model.transformer.text_model.", "conditioner.embedders.0.transformer.text_model.")
-OPEN_CLIPS = ("cond_stage_model.model.", "conditioner.embedders.1.model.")
+SD2_TEXT, XL_TEXT = "cond_stage_model.model.", "conditioner.embedders.1.model."
 UNREAD_LAYER = 24  # SD 2 is conditioned on the layer before its text encoder's last; diffusers leaves the last one out
 
 Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class TextNames:
+    """How a family of text encoders names its tensors: under which prefixes, its words, a tensor of each layer."""
+
+    prefixes: tuple[str, ...]
+    words: str
+    layer: str  # the first matrix of a layer's MLP
+    activation: str
+
+
+CLIP = TextNames(  # OpenAI's: the one of SD 1, the first of XL
+    ("cond_stage_model.transformer.text_model.", "conditioner.embedders.0.transformer.text_model."),
+    "embeddings.token_embedding.weight",
+    "encoder.layers.{}.mlp.fc1.weight",
+    "quick_gelu",
+)
+OPEN_CLIP = TextNames(  # the one of SD 2, the second of XL
+    (SD2_TEXT, XL_TEXT), "token_embedding.weight", "transformer.resblocks.{}.mlp.c_fc.weight", "gelu"
+)
 
 
 def load_checkpoint(path: Path, dtype: torch.dtype, prompt: str = "") -> Any:
@@ -70,11 +91,7 @@ def load_checkpoint(path: Path, dtype: torch.dtype, prompt: str = "") -> Any:
         pipe: Any = kind.from_single_file(
             str(path), config=folder, local_files_only=True, torch_dtype=dtype, **words, **_no_checker(architecture)
         )
-    for part in (
-        "unet",
-        "vae",
-        *(["text_encoder", "text_encoder_2"] if architecture.two_encoders else ["text_encoder"]),
-    ):
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2")[: 4 if architecture.two_encoders else 3]:
         _refuse_holes(getattr(pipe, part), part, path)
     return pipe
 
@@ -159,7 +176,7 @@ def read_architecture(shapes: Shapes, path: Path, prediction: str | None = None)
     convolutions (SD 1), heads of 64 channels where they are linear (SD 2, XL), and velocity as what SD 2 predicts.
     """
     unet = _unet(shapes, path)
-    texts = [t for t in (_clip(shapes), _open_clip(shapes)) if t]
+    texts = [t for t in (_text_encoder(shapes, names) for names in (CLIP, OPEN_CLIP)) if t]
     two = "projection_class_embeddings_input_dim" in unet
     vae = _vae(shapes, 0.13025 if two else 0.18215) if any(name.startswith(VAE) for name in shapes) else None
     if vae is None or len(texts) != 1 + two:
@@ -223,33 +240,22 @@ def _unet(whole: Shapes, path: Path) -> Config:
         latents=latents,
     )
     if "label_emb.0.0.weight" in shapes:
-        pooled = whole.get(f"{OPEN_CLIPS[1]}text_projection", (0, 1280))[1]
+        pooled = whole.get(f"{XL_TEXT}text_projection", (0, 1280))[1]
         config |= xl_extras(pooled, (shapes["label_emb.0.0.weight"][1] - pooled) // 6)
     return config
 
 
-def _clip(shapes: Shapes) -> Config | None:
-    """OpenAI's text encoder: the one of SD 1, the first of XL."""
-    for prefix in CLIPS:
-        words = shapes.get(f"{prefix}embeddings.token_embedding.weight")
+def _text_encoder(shapes: Shapes, names: TextNames) -> Config | None:
+    """The configuration of a text encoder with such names, where there is one."""
+    for prefix in names.prefixes:
+        words = shapes.get(f"{prefix}{names.words}")
         if words:
-            layers = _count(shapes, f"{prefix}encoder.layers.{{}}.mlp.fc1.weight")
-            inner = shapes[f"{prefix}encoder.layers.0.mlp.fc1.weight"][0]
-            return text_config(words[1], layers, max(1, words[1] // 64), "quick_gelu", words[1], words[0], inner)
-    return None
-
-
-def _open_clip(shapes: Shapes) -> Config | None:
-    """OpenCLIP's text encoder: the one of SD 2, the second of XL."""
-    for prefix in OPEN_CLIPS:
-        words = shapes.get(f"{prefix}token_embedding.weight")
-        if words:
-            layers = _count(shapes, f"{prefix}transformer.resblocks.{{}}.ln_1.weight")
-            if prefix == OPEN_CLIPS[0] and layers == UNREAD_LAYER:
+            layers = _count(shapes, f"{prefix}{names.layer}")
+            if prefix == SD2_TEXT and layers == UNREAD_LAYER:
                 layers -= 1
-            inner = shapes[f"{prefix}transformer.resblocks.0.mlp.c_fc.weight"][0]
+            inner = shapes[f"{prefix}{names.layer.format(0)}"][0]
             projection = shapes.get(f"{prefix}text_projection", words)[1]
-            return text_config(words[1], layers, max(1, words[1] // 64), "gelu", projection, words[0], inner)
+            return text_config(words[1], layers, max(1, words[1] // 64), names.activation, projection, words[0], inner)
     return None
 
 

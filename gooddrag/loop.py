@@ -116,9 +116,12 @@ class Edit(Generic[M]):
         return self._ddim_step(z, eps, i)
 
     def _ddim_step(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        return ddim_step(z, eps, *self._levels(i))
+
+    def _levels(self, i: int) -> tuple[float, float]:
+        """ᾱ before and after denoise step i."""
         t = self.timesteps[i]
-        after = self.path.timeline.after(t)
-        return ddim_step(z, eps, self.backbone.alpha_bar(t), self.backbone.alpha_bar(after))
+        return self.backbone.alpha_bar(t), self.backbone.alpha_bar(self.path.timeline.after(t))
 
     def _source(self, level: int) -> Tensor:
         """The unedited latent (1, C, h, w) at a noise level: level i is what z has before denoise step i."""
@@ -277,14 +280,12 @@ class GradientEdit(Edit[G]):
 
     def _next(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
         """f(z), with fresh noise inside the mask where the method wants it; the same noise in every preview."""
-        plain, eta = super()._next(z, eps, i), self.method.eta
-        last = i + 1 == len(self.timesteps)
-        if not eta or self.M is None or last:
+        plain, eta, steps = super()._next(z, eps, i), self.method.eta, len(self.timesteps)
+        if not eta or self.M is None or i + 1 == steps:
             return plain
-        t, chance = self.timesteps[i], torch.Generator().manual_seed(self.method.seed * len(self.timesteps) + i)
-        levels = self.backbone.alpha_bar(t), self.backbone.alpha_bar(self.path.timeline.after(t))
+        chance = torch.Generator().manual_seed(self.method.seed * steps + i)
         noise = torch.randn(z.shape, generator=chance).to(z)
-        return self.M * renewing_step(z, eps, noise, *levels, eta) + (1 - self.M) * plain
+        return self.M * renewing_step(z, eps, noise, *self._levels(i), eta) + (1 - self.M) * plain
 
     def _borrows(self, plain: bool) -> bool:
         return {"always": True, "after_drags": not plain, "off": False}[self.method.mutual_attention]

@@ -222,7 +222,7 @@ class DragDiffusion(GradientMethod, frozen=True):
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
-        return cls(**({name: POCKET[name] for name in ("eta", "lora")} | changes))
+        return cls(**(_of_pocket("eta", "lora") | changes))
 
 
 class DragNoise(DragDiffusion, frozen=True):
@@ -256,7 +256,7 @@ class DragNoise(DragDiffusion, frozen=True):
             "reach": 1.0,
             "free_steps": 20,
         }
-        return cls(**({name: POCKET[name] for name in ("strength", "eta", "lora")} | own | changes))
+        return cls(**(_of_pocket("strength", "eta", "lora") | own | changes))
 
 
 class FreeDrag(GradientMethod, frozen=True):
@@ -284,10 +284,8 @@ class FreeDrag(GradientMethod, frozen=True):
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
-        own: dict[str, Any] = {name: POCKET[name] for name in ("strength", "eta", "reach", "lora")} | {
-            "expected_loss": 0.5
-        }
-        return cls(**(own | changes))
+        own: dict[str, Any] = {"expected_loss": 0.5}
+        return cls(**(_of_pocket("strength", "eta", "reach", "lora") | own | changes))
 
 
 class FastDrag(Method, frozen=True):
@@ -345,6 +343,12 @@ POCKET: dict[str, Any] = {
     "reach": 1.0,
     "lora": LoraSettings(steps=20, rank=4),
 }
+
+
+def _of_pocket(*names: str) -> dict[str, Any]:
+    """Those of pocket's settings that are the engine's and not GoodDrag's own."""
+    return {name: POCKET[name] for name in names}
+
 
 METHODS: dict[str, type[Method]] = {
     kind.__name__.lower(): kind for kind in (GoodDrag, DragDiffusion, DragNoise, FreeDrag, FastDrag, SdeDrag)

@@ -13,6 +13,7 @@ import torch
 
 from gooddrag import backbone as backbones
 from gooddrag import cli
+from gooddrag.diffusion import fresh_noise_scale
 from gooddrag.editor import Editing, edit, iter_edit
 from gooddrag.errors import BadInput
 from gooddrag.features import Frame, sample_patch
@@ -33,7 +34,7 @@ from gooddrag.result import Recorder
 from gooddrag.rivals.drag_noise import replaced
 from gooddrag.rivals.fast_drag import displacement, filled, latent_coordinates, warped
 from gooddrag.rivals.free_drag import adaptation, next_aims, template_losses
-from gooddrag.rivals.sde_drag import copied, cycle_step, fresh_noise_scale, noised, randn_like, rounds_for, time_grid
+from gooddrag.rivals.sde_drag import copied, cycle_step, noised, randn_like, rounds_for, time_grid
 from gooddrag.steps import Denoised, Dragged, Finished, Inverted, Learned, Measured, Started, Supervised
 from gooddrag.supervision import Points
 from gooddrag.trace import COLUMNS, Trace

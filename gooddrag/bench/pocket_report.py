@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from gooddrag.bench.datasets import open_dataset
-from gooddrag.bench.render import markdown, write_report
+from gooddrag.bench.render import write_report
 from gooddrag.bench.report import Section
 from gooddrag.bench.runner import Bench, run
 from gooddrag.bench.statistics import compare, estimate
@@ -142,9 +142,8 @@ def main() -> None:
     chosen = parser.parse_args()
     store = Store(str(chosen.out))
     table = run(Bench(open_dataset(f"pocket:{chosen.tasks}"), methods()), store, workers=chosen.workers)
-    write_report(store, chosen.out)
-    text = (chosen.out / "report.md").read_text(encoding="utf-8") + "\n" + markdown(list(verdicts(table)), level=2)
-    write_whole(chosen.out / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
+    write_report(store, chosen.out, verdicts(table))
+    text = (chosen.out / "report.md").read_text(encoding="utf-8")
     picture = contact_sheet(table, chosen.out)
     write_whole(chosen.out / "sheet.png", lambda part: picture.save(part, "PNG"))
     if chosen.publish:

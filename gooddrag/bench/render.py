@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -25,20 +26,20 @@ figure img { display: block; }
 """
 
 
-def write_report(store: Store, folder: Path) -> Path:
-    """Write report.html and report.md; returns the page's path."""
+def write_report(store: Store, folder: Path, more: Iterable[Section] = ()) -> Path:
+    """Write report.html and report.md, with `more` sections at their end; returns the page's path."""
     results = Results(store.plan(), store.table())
-    parts = list(sections(results))
+    parts = [*sections(results), *more]
     write_whole(folder / "report.md", lambda part: part.write_text(markdown(parts), encoding="utf-8"))
     write_whole(folder / "report.html", lambda part: part.write_text(page(parts, results, store), encoding="utf-8"))
     return folder / "report.html"
 
 
-def markdown(parts: list[Section], level: int = 1) -> str:
-    """Sections as Markdown; the heading of the first one has this level, those of the others level 2."""
+def markdown(parts: list[Section]) -> str:
+    """Sections as Markdown."""
     blocks = []
     for k, part in enumerate(parts):
-        blocks.append(f"{'#' * level if k == 0 else '##'} {part.title}")
+        blocks.append(f"{'#' if k == 0 else '##'} {part.title}")
         blocks.append(part.text.replace("\n", "  \n"))
         if part.table is not None and len(part.table):
             blocks.append(_markdown_table(part.table))

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from gooddrag.backbone import Backbone
-from gooddrag.diffusion import SourcePath, fresh_noise_scale, predict_x0
+from gooddrag.diffusion import SourcePath, renewing_step
 from gooddrag.features import CELLS_PER_LATENT, Frame, sample_cells
 from gooddrag.loop import Edit
 from gooddrag.lora import Weights, folded
@@ -68,10 +68,9 @@ def cycle_step(y: Tensor, eps: Tensor, o: Tensor, eps_o: Tensor, o_next: Tensor,
 
     y_s = μ(y) + σ w̄ with w̄ = (o_s − μ(o)) / σ, where μ(v) = √ᾱ_s x̂₀(v) + √(1 − ᾱ_s − σ²) ε(v); so σ cancels.
     """
-    along = max(1 - next_level - fresh_noise_scale(level, next_level) ** 2, 0.0) ** 0.5
 
     def mean(v: Tensor, e: Tensor) -> Tensor:
-        return next_level**0.5 * predict_x0(v, e, level) + along * e
+        return renewing_step(v, e, torch.zeros_like(v), level, next_level, eta=1.0)
 
     return mean(y, eps) + (o_next - mean(o, eps_o))
 
