@@ -58,8 +58,8 @@ class Frame:
         picture, working, padded, grid = (
             np.array(s, float) for s in (self.picture, self.working, self.padded, self.grid)
         )
-        if self.official:  # no half-pixel shift
-            cells = points / picture * grid
+        if self.official:  # no half-pixel shift; in single precision, where halves are exact
+            cells = (points / picture * grid).astype(np.float32)
         else:
             cells = (points + 0.5) * (working / picture) * (grid / padded) - 0.5
         return torch.from_numpy(np.clip(np.round(cells), 0, grid - 1)).float()
@@ -91,18 +91,21 @@ class Frame:
 
     def to_image(self, x: Tensor) -> Image.Image:
         """Decoded (1, 3, H, W) in [-1, 1] → RGB picture of the user's size."""
-        x = x.detach().float().clamp(-1, 1).cpu()
+        x = (x.detach().float().cpu() / 2 + 0.5).clamp(0, 1)
         if self.official:
             width, height = self.picture
-            x = (
-                interpolate(x, (height, width), mode="bilinear", align_corners=False)
-                if x.shape[2:] != (height, width)
-                else x
-            )
-            return Image.fromarray(((x[0] / 2 + 0.5) * 255).permute(1, 2, 0).byte().numpy())  # truncated, quirk Q19
+            x = interpolate(x, (height, width), mode="bilinear", align_corners=False)
+            return Image.fromarray((x[0] * 255).permute(1, 2, 0).byte().numpy())  # truncated, quirk Q19
         x = x[..., : self.working[1], : self.working[0]]
-        image = Image.fromarray(((x[0] / 2 + 0.5) * 255).round().permute(1, 2, 0).byte().numpy())
+        image = Image.fromarray((x[0] * 255).round().permute(1, 2, 0).byte().numpy())
         return image if image.size == self.picture else image.resize(self.picture, Image.Resampling.LANCZOS)
+
+    def to_map(self, values: Tensor) -> np.ndarray:
+        """Numbers on a latent's or feature map's grid (1, 1, h, w) → (H, W) for the user's picture, bilinear."""
+        padded = interpolate(values.detach().float(), self.padded[::-1], mode="bilinear", align_corners=False)
+        working = padded[..., : self.working[1], : self.working[0]]
+        picture = interpolate(working, self.picture[::-1], mode="bilinear", align_corners=False)
+        return picture[0, 0].cpu().numpy()
 
     def to_latent_mask(self, mask: np.ndarray, latent: tuple[int, int]) -> Tensor:
         """Mask (H, W) bool, True may change → M (1, 1, h, w) in 0..1, the editable share of each latent cell.

@@ -4,8 +4,9 @@ Every map is held at full size, every handle has its own turn in a Python loop, 
 specification does not save. It was written from the specification (shared/algorithm.md) alone; the section and quirk
 numbers in the comments are those of that text.
 
-Symbols: z, L latents (1, C, h, w); F feature maps (1, c, Hf, Wf) with Hf, Wf = 4h, 4w; P, P0 tracked and original
-handles (n, 2); d a step vector (2,). Points are (row, col) in cells of the feature grid.
+Symbols: z, L latents (1, C, h, w); F feature maps (1, c, Hf, Wf), half the picture's size; P, P0 tracked and original
+handles (n, 2); d a step vector (2,). Points are (row, col) in cells of the feature grid. How picture, points and mask
+come onto the grids, and how the picture is made in the end, is in `literal_pipeline.py`.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ def to_eps(output: Tensor, z: Tensor, abar_t: float, prediction_type: str) -> Te
     raise ValueError(f"unknown prediction type {prediction_type!r}")
 
 
-def run_unet(unet: nn.Module, z: Tensor, t: int, context: Tensor, feature_block: int) -> tuple[Tensor, Tensor]:
+def run_unet(
+    unet: nn.Module, z: Tensor, t: int, context: Tensor, feature_block: int, grid: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor]:
     """Run the U-Net once.
 
     Parameters
@@ -158,11 +161,13 @@ def run_unet(unet: nn.Module, z: Tensor, t: int, context: Tensor, feature_block:
         (b, C, h, w).
     context : Tensor
         (1, T, D), the same for each element of the batch.
+    grid : tuple of int, optional
+        (Hf, Wf), the feature grid's size; (4h, 4w) unless it is given.
 
     Returns
     -------
     tuple of Tensor
-        The U-Net's output (b, C, h, w), and what `up_blocks[feature_block]` gave, resized to (b, c, 4h, 4w).
+        The U-Net's output (b, C, h, w), and what `up_blocks[feature_block]` gave, resized to (b, c, Hf, Wf).
     """
     caught = []
     hook = unet.up_blocks[feature_block].register_forward_hook(lambda _module, _inputs, output: caught.append(output))
@@ -172,7 +177,7 @@ def run_unet(unet: nn.Module, z: Tensor, t: int, context: Tensor, feature_block:
     finally:
         hook.remove()
     (native,) = caught
-    size = (GRID * z.shape[2], GRID * z.shape[3])
+    size = grid or (GRID * z.shape[2], GRID * z.shape[3])
     return output, functional.interpolate(native, size=size, mode="bilinear", align_corners=False)
 
 
@@ -327,7 +332,8 @@ def track(F_src: Tensor, F: Tensor, P: Tensor, P0: Tensor, r2: int, compat: str)
     P, P0 : Tensor
         (n, 2), where the handles were last and where they began.
     compat : str
-        "official" raises RuntimeError if a window leaves the map (Q8); "paper" clips the window.
+        "official" raises RuntimeError if a window begins before the map (Q8), as that slice is empty; beyond the map's
+        end slices are cut, and so they are in "paper" on all sides.
 
     Returns
     -------
@@ -339,8 +345,8 @@ def track(F_src: Tensor, F: Tensor, P: Tensor, P0: Tensor, r2: int, compat: str)
     for k in range(len(P)):
         f = F_src[0, :, int(P0[k, 0]), int(P0[k, 1])]
         row, col = int(P[k, 0]), int(P[k, 1])
-        if compat == "official":
-            window(F, row, col, r2)  # only for its complaint
+        if compat == "official" and (row < r2 or col < r2):
+            raise RuntimeError(f"window of radius {r2} around ({row}, {col}) begins before the map")
         top, left = max(0, row - r2), max(0, col - r2)
         bottom, right = min(Hf - 1, row + r2), min(Wf - 1, col + r2)
         best = math.inf
@@ -549,6 +555,7 @@ def literal_edit(
     settings: LiteralSettings,
     feature_block: int = 2,
     prediction_type: str = "epsilon",
+    grid: tuple[int, int] | None = None,
 ) -> LiteralResult:
     """Edit a latent by dragging.
 
@@ -572,6 +579,8 @@ def literal_edit(
         Which of the U-Net's up blocks gives the features; mutual self-attention begins there too.
     prediction_type : str
         "epsilon" or "v_prediction".
+    grid : tuple of int, optional
+        (Hf, Wf), the feature grid's size; (4h, 4w) unless it is given.
 
     Returns
     -------
@@ -585,7 +594,7 @@ def literal_edit(
     drag_at_timestep = drag_official if s.compat == "official" else drag_paper
 
     def predict(z: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        output, F = run_unet(unet, z, t, context, feature_block)
+        output, F = run_unet(unet, z, t, context, feature_block, grid)
         # v is read at the level that the U-Net was told, in inversion too
         return to_eps(output, z, abar(alphas_cumprod, t), prediction_type), F
 

@@ -90,12 +90,13 @@ def literal_dragdiffusion(
     lam: float = 0.1,
     lr: float = 0.01,
     feature_block: int = 2,
+    grid: tuple[int, int] | None = None,
 ) -> DragDiffusionResult:
     """Edit a latent; arguments as for `literal_edit`, names as in the published code."""
     stride, live = timestep_stride(steps), live_timesteps(steps, strength)
 
     def predict(z: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        output, F = run_unet(unet, z, t, context, feature_block)
+        output, F = run_unet(unet, z, t, context, feature_block, grid)
         return to_eps(output, z, abar(alphas_cumprod, t), "epsilon"), F
 
     t = live[0]

@@ -201,8 +201,10 @@ def test_track_at_the_border():
     F = F_src.roll((2, 3), dims=(2, 3))
     P0 = torch.tensor([[1.0, 44.0]])
     assert track(F_src, F, P0, P0, 12, "paper").tolist() == [[3, 47]]
-    with pytest.raises(RuntimeError, match="leaves"):
+    with pytest.raises(RuntimeError, match="begins before"):
         track(F_src, F, P0, P0, 12, "official")
+    P0 = torch.tensor([[44.0, 43.0]])  # beyond the map's end the published slice is cut, and all is well
+    assert track(F_src, F, P0, P0, 12, "official").tolist() == [[46, 46]]
 
 
 # ---------------------------------------------------------------------------------------------------- mutual attention
