@@ -191,6 +191,17 @@ class Backbone:
             out = level.sqrt() * out + (1 - level).sqrt() * z
         return Look(out, found[0].to(z.dtype) if found else None)
 
+    def features(self, z: Tensor, t: int | Tensor) -> Tensor:
+        """Features alone (B, C', h', w'), the same as `predict` gives: the pass ends behind `feature_block`."""
+        hook = self.feature_block.register_forward_hook(_leave)
+        try:
+            self.raw_predict(z, t)
+        except _Left as left:
+            return left.features.to(z.dtype)
+        finally:
+            hook.remove()
+        raise AssertionError("the U-Net has passed by its feature block")
+
     def right_answer(self, z0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
         """What `raw_predict` should say of z0 (B, C, h, w) with this noise in it at timestep t: the noise, or velocity.
 
@@ -218,6 +229,17 @@ class Backbone:
             extra["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids.expand(len(z), -1)}
         context = self.context.expand(len(z), -1, -1)
         return self.unet(z.to(self.unet.dtype), t, encoder_hidden_states=context, **extra).sample.to(z.dtype)
+
+
+class _Left(Exception):
+    """Ends a pass of the U-Net early, and carries what it was made for."""
+
+    def __init__(self, features: Tensor):
+        self.features = features
+
+
+def _leave(_: nn.Module, __: Any, features: Tensor) -> None:
+    raise _Left(features)
 
 
 def no_guidance(width: int) -> Tensor:

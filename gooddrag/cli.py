@@ -25,6 +25,7 @@ from gooddrag.terminal import complain, console, note, output, printable, spell_
 if TYPE_CHECKING:
     from gooddrag.backbone import Backbone
     from gooddrag.methods import Method
+    from gooddrag.result import Result
     from gooddrag.settings import Order
     from gooddrag.task import DragTask
 
@@ -81,7 +82,9 @@ def edit(
     task: Annotated[Path | None, typer.Argument(help="Task folder: original.jpg/.png, points.json, mask.png.")] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="gooddrag (the default), dragdiffusion, dragnoise, freedrag, fastdrag or sdedrag."),
+        typer.Option(
+            help="gooddrag (the default), gooddrag-fast, dragdiffusion, dragnoise, freedrag, fastdrag or sdedrag."
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -103,10 +106,12 @@ def edit(
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the best there is.")] = None,
     replay: Annotated[Path | None, typer.Option(help="A result folder: do that edit again.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill the cache.")] = False,
+    candidates: Annotated[int, typer.Option(min=1, help="So many edits with different seeds, to choose from.")] = 1,
+    strengths: Annotated[str, typer.Option(help="Edits at each of these strengths, such as 0.7,0.8,0.9.")] = "",
 ) -> None:
     """Drag the points of a task and write the edited picture, its trace and its settings."""
-    from gooddrag.files import check_writable
-    from gooddrag.settings import read_order
+    from gooddrag.files import check_writable, write_whole
+    from gooddrag.settings import parse_numbers, read_order
 
     order = read_order(
         task,
@@ -117,20 +122,39 @@ def edit(
         backbone=backbone,
         prompt=prompt,
     )
+    levels = parse_numbers(strengths, "--strengths")
     folder = out or order.folder
     check_writable(folder)
-    with _interruptible("Interrupted; nothing was written."):
+    with _interruptible("Interrupted; nothing was written." if candidates == 1 else "Interrupted."):
         how, engine = _prepare(order, device, vae, memory)
-        from gooddrag.editor import iter_edit
-        from gooddrag.result import Recorder
-        from gooddrag.watch import report, watch
+        from gooddrag.candidates import contact_sheet, variants
 
-        recorder = Recorder(order.task, how, engine, frames if animate else 0)
-        result = watch(iter_edit(engine, order.task, how, use_cache=not no_cache), recorder, how, console)
-        result.save(folder)
+        methods, pictures = variants(how, candidates, levels), []
+        for number, method_ in enumerate(methods, start=1):
+            place = folder if len(methods) == 1 else folder / str(number)
+            if len(methods) > 1:
+                note(f"Candidate {number} of {len(methods)}: seed {method_.seed}, strength {method_.strength:g}.")
+            result = _run(engine, order.task, method_, place, frames if animate else 0, not no_cache)
+            pictures.append((f"{number}: seed {method_.seed}, strength {method_.strength:g}", result.image))
+            if result.stopped:
+                raise typer.Exit(1)
+        if len(methods) > 1:
+            sheet = folder / "candidates.png"
+            write_whole(sheet, lambda part: contact_sheet(order.task.image, pictures).save(part, "PNG"))
+            output.print(Text(f"All beside each other: {printable(str(sheet))}"), soft_wrap=True)
+
+
+def _run(engine: Backbone, task: DragTask, method: Method, folder: Path, frames: int, use_cache: bool) -> Result:
+    """One edit, shown while it goes on, then written and told of."""
+    from gooddrag.editor import iter_edit
+    from gooddrag.result import Recorder
+    from gooddrag.watch import report, watch
+
+    recorder = Recorder(task, method, engine, frames)
+    result = watch(iter_edit(engine, task, method, use_cache=use_cache), recorder, method, console)
+    result.save(folder)
     report(result, folder, output)
-    if result.stopped:
-        raise typer.Exit(1)
+    return result
 
 
 def _prepare(order: Order, device: str | None, vae: Path | None, memory: Any) -> tuple[Method, Backbone]:
@@ -163,25 +187,61 @@ def _loading(backbone: str) -> AbstractContextManager[object]:
 @task_app.command("new")
 def task_new(
     image: Annotated[Path, typer.Argument(help="The picture.")],
-    drag: Annotated[list[str], typer.Option("--drag", help="x,y:x,y from handle to target in px; may be repeated.")],
+    drag: Annotated[
+        list[str],
+        typer.Option("--drag", help="x,y:x,y from handle to target in px, x,y:x,y:x,y along a path; may be repeated."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     mask: Annotated[Path | None, typer.Option(help="White where the picture may change.")] = None,
     box: Annotated[
         str | None, typer.Option(help="left,top,right,bottom in px: what may change, instead of --mask.")
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(help="What moves along as a whole: corners 'x,y x,y x,y' in px, or a picture white there."),
+    ] = None,
 ) -> None:
     """Make a task folder from a picture and its points."""
-    from gooddrag.settings import parse_box, parse_drag
+    from gooddrag.region import drag_region
+    from gooddrag.settings import parse_box, parse_drag, parse_region
     from gooddrag.task import DragTask, read_image
 
     picture = read_image(image)
-    points = np.array([parse_drag(text) for text in drag])  # (n, 2, 2): handle and target, x and y
+    ways = [parse_drag(text) for text in drag]  # each (m, 2): handle, what it passes by, target
     if mask is not None and box is not None:
         raise BadInput("Both --mask and --box were given: use one of them.")
     area: Any = parse_box(box, picture.size) if box is not None else mask
-    task = DragTask(picture, points[:, 0], points[:, 1], area, name=out.name)
+    handles, targets = (np.array([way[end] for way in ways]) for end in (0, -1))
+    task = DragTask(picture, handles, targets, area, name=out.name, via=tuple(way[1:-1] for way in ways))
+    if region is not None:
+        task = drag_region(task, parse_region(region, picture))
     task.write(out)
     _describe(task, out)
+
+
+@task_app.command("mask")
+def task_mask(
+    folder: Annotated[Path, typer.Argument(help="Task folder; its mask.png is written anew.")],
+    backbone: Annotated[str, typer.Option(help="The engine that is asked where the drags pull.")] = "pocket",
+    sam: Annotated[
+        str | None,
+        typer.Option(help="Ask SAM 2 for the objects under the handles: its folder, or facebook/sam2.1-hiera-tiny."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the best there is.")] = None,
+) -> None:
+    """Suggest a mask from the points: what they move, swept along their ways. Look at image_with_points.jpg then."""
+    from gooddrag.task import DragTask
+
+    task = DragTask.read(folder)
+    with _loading(backbone):
+        from gooddrag.automask import object_area, suggest_mask
+        from gooddrag.backbone import load_backbone
+
+        area = object_area(sam, task.image, task.handles) if sam is not None else None
+        engine = load_backbone(backbone, task.prompt, device)
+    masked = task.with_mask(suggest_mask(engine, task, area))
+    masked.write(folder)
+    _describe(masked, folder)
 
 
 @task_app.command("make")
@@ -211,22 +271,36 @@ def _describe(task: DragTask, folder: Path) -> None:
     share = "everything" if task.mask is None else f"{task.mask.mean():.1%} of the picture"
     lines = [f"{printable(str(folder))}: {width}×{height} px, {len(task.handles)} drag(s), {share} may change."]
     for k, (p, g, d) in enumerate(zip(task.handles, task.targets, task.distances, strict=True), start=1):
-        lines.append(f"  {k}: {xy(p)} → {xy(g)}, {d:.1f} px")
+        by = f" by way of {len(task.via[k - 1])} stop(s)" if task.via and len(task.via[k - 1]) else ""
+        lines.append(f"  {k}: {xy(p)} → {xy(g)}{by}, {d:.1f} px")
     lines += [f"  Note: {sentence}" for sentence in task.warnings()]
     output.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 @app.command()
 def doctor(
-    model: Annotated[str, typer.Argument(help="For --plan: sd15, sd21, sdxl or a diffusers folder.")] = "sd15",
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="For --plan (sd15 by default) or --bench (pocket by default): sd15, sd21, sdxl or a diffusers folder."
+        ),
+    ] = None,
     plan: Annotated[
         str | None,
         typer.Option(help="Instead: the memory that an edit will take on a picture of this size, such as 512x512."),
     ] = None,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Instead: speed, memory and exactness of a short edit, as Markdown.")
+    ] = False,
 ) -> None:
     """Print versions, device, threads, weights, caches and disk space; exit with 1 where something is missing."""
+    if plan is not None and bench:
+        raise BadInput("Both --plan and --bench were given: use one of them.")
     if plan is not None:
-        _print_plan(plan, model)
+        _print_plan(plan, model or "sd15")
+        return
+    if bench:
+        _print_bench(model or "pocket")
         return
     from gooddrag.doctor import examine
 
@@ -257,6 +331,18 @@ def _print_plan(size: str, model: str) -> None:
     table.add_row("peak", *(f"{max(phase.total for phase in phases):.1f}" for phases in plans), style="bold")
     output.print(f"{printable(model)}, {width}×{height} px: expected peak in GB of each phase")
     output.print(table)
+
+
+def _print_bench(model: str) -> None:
+    """A table ready for a README."""
+    with _interruptible("Interrupted before everything was measured."):
+        with _loading(model):
+            from gooddrag.backbone import load_backbone
+            from gooddrag.speed import measure
+
+            engine = load_backbone(model)
+        note("Measuring a short edit: seconds with pocket, minutes with Stable Diffusion, more without a GPU.")
+        output.print(Text(str(measure(engine))), soft_wrap=True)
 
 
 @app.command("train-pocket")

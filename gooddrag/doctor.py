@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from gooddrag.errors import BadInput, EditFailed
 from gooddrag.files import check_writable
@@ -56,13 +58,35 @@ def _machine() -> list[Finding]:
         import torch
     except UNLOADABLE as error:
         return [Finding("device", f"unknown, as torch can't be loaded ({_first_line(error)})", ok=False)]
-    device = "cpu (pocket needs no more)"
-    if torch.cuda.is_available():
+    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    name = device_name(kind) + (" (pocket needs no more)" if kind == "cpu" else "")
+    return [Finding("device", name), Finding("threads", f"{torch.get_num_threads()} for computing")]
+
+
+def device_name(kind: str) -> str:
+    """What "cuda", "mps" or "cpu" is on this machine."""
+    if kind == "cuda":
+        import torch
+
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        device = f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GB"
-    elif torch.backends.mps.is_available():
-        device = "mps: Apple GPU"
-    return [Finding("device", device), Finding("threads", f"{torch.get_num_threads()} for computing")]
+        return f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GB"
+    return "mps: Apple GPU" if kind == "mps" else f"cpu: {processor()}, {os.cpu_count()} cores"
+
+
+def processor() -> str:
+    """The CPU's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions() -> str:
+    """Those that a measurement depends on, in one line."""
+    names = ("gooddrag", "torch", "diffusers")
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in names)])
 
 
 def _weights() -> Finding:

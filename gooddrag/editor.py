@@ -106,6 +106,8 @@ def _check_fit(task: DragTask, frame: Frame, method: Method) -> None:
         raise BadInput(
             f"{name} moves one handle, and this task has {len(task.handles)}: keep one, or change the method."
         )
+    if task.via and not able.paths:
+        raise BadInput(f"{name} drags straight, and this task has a path: take it away, or change the method.")
     if task.mask is not None and not able.mask:
         raise BadInput(f"{name} can't keep to a mask, and this task has one: take it away, or change the method.")
     if task.mask is not None and not able.handles_outside_mask:
@@ -113,7 +115,7 @@ def _check_fit(task: DragTask, frame: Frame, method: Method) -> None:
         if not task.mask[y, x].all():
             raise BadInput(f"{name} moves only what the mask covers, and a handle lies outside: draw the mask over it.")
     p0, g = (frame.to_cells(points) // able.grain for points in (task.handles, task.targets))
-    if bool((p0 == g).all()):
+    if bool((p0 == g).all()) and not task.via:
         cell, least = "feature cell" if able.grain == 1 else "latent cell", able.grain * max(frame.pixels_per_cell)
         raise BadInput(
             f"Every target lies on its handle's own {cell}, so there is nothing to drag: "

@@ -7,6 +7,7 @@ algorithm 1). A rival that does something else writes down that alone, in `rival
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,8 @@ from gooddrag.errors import EditFailed
 from gooddrag.features import Frame, inside, sample_cells
 from gooddrag.lora import Weights
 from gooddrag.methods import GradientMethod, Method
+from gooddrag.optimiser import OPTIMISERS
+from gooddrag.route import Route, simplified
 from gooddrag.schedule import Denoise, Schedule
 from gooddrag.steps import Denoised, Dragged, Finished, Measured, Started, Step, Supervised
 from gooddrag.supervision import Points, mask_loss, step_vector
@@ -44,8 +47,10 @@ class Edit(Generic[M]):
         self.timesteps = path.timeline.timesteps
         self.targets = task.targets
         self.z = path.latents[0].clone()
-        p0, g = (frame.to_cells(points).to(self.z) for points in (task.handles, task.targets))
-        self.points = Points(p0, p0, g, frame.grid)
+        p0 = frame.to_cells(task.handles).to(self.z)
+        cell = min(frame.pixels_per_cell)
+        self.route = Route.along([frame.to_cells(simplified(way, cell)[1:]).to(self.z) for way in task.ways])
+        self.points = Points(p0, p0, self.route.heading, frame.grid)
         self.original, self.mask = task.image, task.mask
         self.M = (
             None
@@ -54,6 +59,7 @@ class Edit(Generic[M]):
         )
         self.drift = torch.zeros(len(p0)).to(p0)
         self.seen: Look | None = None  # what the U-Net says of z as it is now, where that is known
+        self.glimpse: Tensor | None = None  # its features, where nothing else was asked for
         self.drags_done = self.taken = 0  # taken: steps of the schedule behind us
         self.dragged_at = -1
         self.started = self.over = False
@@ -83,8 +89,13 @@ class Edit(Generic[M]):
         self.drags_done, self.taken = self.drags_done + 1, self.taken + 1
 
     def _predict(self, z: Tensor, i: int, features: bool = False) -> Look:
-        """What the U-Net says of z at timestep index i; whatever a method does to the U-Net, it does here."""
-        return self.backbone.predict(z, self.timesteps[i], features)
+        """What the U-Net says of z at timestep index i."""
+        with self._steered(i):
+            return self.backbone.predict(z, self.timesteps[i], features)
+
+    def _steered(self, i: int) -> AbstractContextManager[None]:
+        """The U-Net while it is asked at timestep index i; whatever a method does to it, it does here."""
+        return nullcontext()
 
     def _look(self, i: int) -> Look:
         """One U-Net pass on the latent as it is now, shared by all who ask before it changes."""
@@ -92,10 +103,30 @@ class Edit(Generic[M]):
             self.seen = self._predict(self.z, i, features=True)
         return self.seen
 
+    def _features(self, i: int) -> Tensor:
+        """Features (1, C, h', w') of z as it is now; where its noise isn't asked for, the pass ends behind them."""
+        if self.seen is not None or self._asks_for_noise:
+            features = self._look(i).features
+            assert features is not None
+            return features
+        if self.glimpse is None:
+            with self._steered(i):
+                self.glimpse = self.backbone.features(self.z, self.timesteps[i])
+        return self.glimpse
+
+    @property
+    def _asks_for_noise(self) -> bool:
+        """Whether drags need the noise prediction beside the features."""
+        return True
+
+    def _forget(self) -> None:
+        """z has changed: what the U-Net has said of it holds no longer."""
+        self.seen = self.glimpse = None
+
     def _denoise(self, i: int) -> None:
         look = self.seen.eps.detach() if self.seen is not None else None
         self.z = self._denoised(self.z.detach(), i, plain=i == self.dragged_at, eps=look)
-        self.seen = None
+        self._forget()
 
     @torch.no_grad()
     def _denoised(self, z: Tensor, i: int, plain: bool, eps: Tensor | None = None) -> Tensor:
@@ -138,7 +169,7 @@ class Edit(Generic[M]):
         numbers = torch.cat([self.points.p.flatten(), self.drift, *(x.reshape(1) for x in (*change, *(losses or ())))])
         if not numbers[: 3 * n].isfinite().all():
             raise EditFailed("The edit's numbers broke down (NaN or infinite): lower latent_lr or beta.")
-        read = numbers.double().cpu()
+        read = numbers.cpu().double()
         if losses:
             more |= {"loss_drag": float(read[-2]), "loss_mask": float(read[-1])}
         plain = kind is not Denoised and i == self.dragged_at
@@ -181,10 +212,10 @@ class GradientEdit(Edit[G]):
 
     def __init__(self, backbone: Backbone, task: DragTask, method: G, frame: Frame, path: SourcePath, adapter: Weights):
         super().__init__(backbone, task, method, frame, path, adapter)
-        self.points = replace(self.points, reach=method.reach)
+        self.route, self.points = self.route.after(replace(self.points, reach=method.reach))
         if self.M is None and method.quirks.empty_mask_locks:
             self.M = torch.zeros_like(self.z[:, :1])
-        self.stale: Look | None = None  # what the U-Net said before the last gradient step
+        self.stale: Tensor | None = None  # features from before the last gradient step
         self.losses: tuple[Tensor, Tensor] | None = None  # drag loss and weighted mask term of the last gradient step
         self.idle = 0  # drags in a row that moved no handle
         self.pulled = 0  # gradient steps of the drag under way
@@ -221,54 +252,67 @@ class GradientEdit(Edit[G]):
 
     def _enter(self, i: int) -> None:
         """Begin to drag at a timestep: its latent gets an optimiser of its own."""
-        self.dragged_at, self.seen, self.stale = i, None, None
+        self._forget()
+        self.dragged_at, self.stale = i, None
         self.z = self.z.detach().requires_grad_()
-        self.optimiser = torch.optim.Adam([self.z], lr=self.method.latent_lr)
+        self.optimiser = OPTIMISERS[self.method.optimiser]([self.z], lr=self.method.latent_lr)  # type: ignore[call-arg]
 
     def _supervise(self, i: int) -> None:
         """One gradient step on z."""
-        look = self._look(i)
-        drag_loss, keep_loss = self._drag_loss(look, i), self._keep_loss(look, i)
+        F = self._features(i)
+        drag_loss, keep_loss = self._drag_loss(F, i), self._keep_loss(i)
         self.optimiser.zero_grad()
         (drag_loss + keep_loss).backward()
         self.optimiser.step()
-        self.seen, self.stale = None, look
+        self._forget()
+        self.stale = F.detach()
         self.losses = drag_loss.detach(), keep_loss.detach()
         self.pulled += 1
 
-    def _drag_loss(self, look: Look, i: int) -> Tensor:
+    def _drag_loss(self, F: Tensor, i: int) -> Tensor:
         """What pulls the handles."""
         method = self.method
-        assert look.features is not None
         if method.quirks.border_fails:
-            self._refuse_border(self.points.p + step_vector(self.points, method.beta), method.r1)
-        return method.loss(
-            look.features, self.path.features(i), self.points, method.r1, method.beta, method.quirks.norm
-        )
+            self._refuse_border(*self._patches())
+        return method.loss(F, self.path.features(i), self.points, method.r1, method.beta, method.quirks.norm)
 
-    def _keep_loss(self, look: Look, i: int) -> Tensor:
+    def _keep_loss(self, i: int) -> Tensor:
         """λ times what holds the rest in place."""
         if self.M is None or not self.method.mask_weight:
             return torch.zeros((), device=self.z.device)
-        z_next = self._ddim_step(self.z, look.eps, i)
+        if self.method.mask_term == "latent":
+            return self.method.mask_weight * mask_loss(self.z, self.path.latents[i], self.M)
+        z_next = self._ddim_step(self.z, self._look(i).eps, i)
         return self.method.mask_weight * mask_loss(z_next, self.path.latents[i + 1], self.M)
+
+    @property
+    def _asks_for_noise(self) -> bool:
+        return self.M is not None and self.method.mask_weight > 0 and self.method.mask_term == "stepped"
 
     def _track(self, i: int) -> bool:
         """Find the handles again; returns whether any has moved."""
         method = self.method
-        look = self.stale if method.quirks.stale_tracking and self.stale is not None else self._look(i)
-        assert look.features is not None
+        F = self.stale if method.quirks.stale_tracking and self.stale is not None else self._features(i)
         if method.quirks.border_fails:
-            self._refuse_border(self.points.p, method.r2)
+            self._refuse_border(self.points.p - method.r2)  # beyond the map's end that code cuts the window
         f0 = sample_cells(self.path.features(i), self.points.p0, self.frame.grid)
-        p, self.drift = track_points(look.features.detach(), f0, self.points.p, method.r2, self.frame.grid)
+        p, self.drift = track_points(F.detach(), f0, self.points.p, method.r2, self.frame.grid)
         moved = bool((p != self.points.p).any())
-        self.points = replace(self.points, p=p)
+        self.route, self.points = self.route.after(replace(self.points, p=p))
         return moved
 
-    def _refuse_border(self, centre: Tensor, radius: int) -> None:
-        corners = torch.cat([centre.floor() - radius, centre.ceil() + radius])
-        if not inside(corners, self.frame.grid).all():
+    def _patches(self) -> tuple[Tensor, ...]:
+        """First and last cells (n, 2) of what the published code cuts out for its loss.
+
+        Ahead, that is one cell more than the patch: it blends four windows, also where one of them weighs nothing.
+        """
+        points, r1, far = self.points, self.method.r1, self.points.under_way
+        reference = (points.p0 if self.method.supervision == "ipms" else points.p)[far]
+        ahead = (points.p + step_vector(points, self.method.beta))[far].floor()
+        return reference - r1, reference + r1, ahead - r1, ahead + 1 + r1
+
+    def _refuse_border(self, *cells: Tensor) -> None:
+        if not inside(torch.cat(cells), self.frame.grid).all():
             raise EditFailed(
                 "A handle has come so near to the picture's border that the published code fails here (quirk Q8): "
                 'use compat="paper", which cuts patches at the border.'

@@ -6,6 +6,7 @@ loop of their own name it here; the loops are in `rivals/`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -42,6 +43,7 @@ class Abilities:
     """What a method can do with a task and what it asks of the engine: data for interfaces, and for refusals."""
 
     several: bool = True  # more than one drag at a time
+    paths: bool = False  # handles that go along a path instead of straight to their targets
     mask: bool = True  # keeps to a mask
     handles_outside_mask: bool = True  # such a handle may be dragged too
     adapter: bool = True  # is meant to learn the picture first (LoRA); every method can
@@ -108,6 +110,11 @@ class Method(BaseModel, frozen=True, extra="forbid", validate_default=True):
         return False
 
     @property
+    def draws(self) -> bool:
+        """Whether anything is drawn at random, so that another seed gives another picture."""
+        return self.lora is not None
+
+    @property
     def passes_per_drag(self) -> int:
         """What a drag costs, counted in passes through the U-Net; for progress bars."""
         return 1
@@ -134,6 +141,7 @@ class GradientMethod(Method, frozen=True):
     """What those methods have that pull features by gradient steps on the latent and find the handles again."""
 
     loop: ClassVar[str] = "gooddrag.loop:GradientEdit"
+    abilities: ClassVar[Abilities] = Abilities(paths=True)
 
     schedule: Literal["aldd", "drag_then_denoise"] = Field(
         default="aldd", description="drags and denoise steps in turn, or all drags first"
@@ -144,11 +152,17 @@ class GradientMethod(Method, frozen=True):
         default="ipms", description="patches are compared with the original one (IPMS), or the current one"
     )
     supervision_steps: int = Field(default=3, ge=1, le=1000, description="gradient steps in a drag (J)")
-    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of Adam on the latent")
+    optimiser: Literal["adam", "normed"] = Field(
+        default="adam", description="Adam, or steps of equal length along the gradient (fewer do)"
+    )
+    latent_lr: float = Field(default=0.02, gt=0, le=1, description="learning rate of the optimiser on the latent")
     r1: int = Field(default=4, ge=0, le=64, description="radius of the supervised patch")
     r2: int = Field(default=12, ge=1, le=128, description="radius of the tracking window")
     beta: float = Field(default=4.0, gt=0, le=64, description="how far ahead the patch is pulled (β)")
     mask_weight: float = Field(default=0.1, ge=0, le=1e6, description="weight of the mask term (λ)")
+    mask_term: Literal["stepped", "latent"] = Field(
+        default="stepped", description="what it compares: latents one DDIM step on (paper), or as they are (faster)"
+    )
     eta: float = Field(
         default=0.0, ge=0, le=1, description="share of fresh noise inside the mask at a denoise step (η)"
     )
@@ -166,6 +180,10 @@ class GradientMethod(Method, frozen=True):
     @property
     def official(self) -> bool:
         return self.compat == "official"
+
+    @property
+    def draws(self) -> bool:
+        return super().draws or self.eta > 0
 
     @property
     def passes_per_drag(self) -> int:
@@ -195,6 +213,16 @@ class GoodDrag(GradientMethod, frozen=True):
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
         return cls(**(POCKET | changes))
+
+    @classmethod
+    def fast(cls, backbone: str = "pocket", **changes: Any) -> Self:
+        """Our own short cut: 30 gradient steps in place of 210, 20 timesteps in place of 50, and no adapter.
+
+        What each of its changes saves and costs was measured with pocket (`docs/performance.md`); with Stable Diffusion
+        nobody has measured it.
+        """
+        suited = POCKET if backbone == "pocket" else {}
+        return cls(**(suited | FAST | changes))
 
 
 class DragDiffusion(GradientMethod, frozen=True):
@@ -232,6 +260,7 @@ class DragNoise(DragDiffusion, frozen=True):
 
     drags: int = Field(default=60, ge=0, le=10_000)
     lora: LoraSettings | None = LoraSettings(steps=60)
+    mask_term: Literal["stepped"] = "stepped"  # the latent itself doesn't move before it is denoised
     compat: Literal["paper"] = "paper"
     block: Literal["mid", "up0", "up1"] = Field(default="mid", description="block whose output is dragged and kept")
     free_steps: int = Field(default=10, ge=0, le=1000, description="last denoise steps with the U-Net's own bottleneck")
@@ -320,6 +349,10 @@ class SdeDrag(Method, frozen=True):
         default=0.5, ge=0, le=1, description="weight of the adapter at the noisy end; 1 at the other"
     )
 
+    @property
+    def draws(self) -> bool:
+        return True
+
     def steps_to_take(self) -> Schedule:
         return ()  # how many rounds there are depends on how far the task asks to go
 
@@ -345,6 +378,20 @@ POCKET: dict[str, Any] = {
 }
 
 
+# A gradient step of known length goes where the loss asks it to, so one such step a drag does what three of Adam's do,
+# and 30 drags what 70 did. The mask term compares latents as they are, so passes end behind the feature block.
+FAST: dict[str, Any] = {
+    "steps": 20,
+    "drags": 30,
+    "per_denoise": 5,
+    "supervision_steps": 1,
+    "optimiser": "normed",
+    "latent_lr": 0.03,
+    "mask_term": "latent",
+    "lora": None,
+}
+
+
 def _of_pocket(*names: str) -> dict[str, Any]:
     """Those of pocket's settings that are the engine's and not GoodDrag's own."""
     return {name: POCKET[name] for name in names}
@@ -355,11 +402,17 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+PRESETS: dict[str, Callable[[str], Method]] = {"gooddrag-fast": GoodDrag.fast}  # settings with a name, by backbone
+
+
 def method_for(name: str, backbone: str = "pocket", /, **changes: Any) -> Method:
-    """A method by name ("gooddrag", "dragdiffusion", …) with settings that suit a backbone, some of them changed."""
-    if name not in METHODS:
-        raise BadInput(f"There is no method '{name}': choose one of {', '.join(METHODS)}.")
-    base = METHODS[name].for_pocket() if backbone == "pocket" else METHODS[name]()
+    """A method by name ("gooddrag", "gooddrag-fast", "dragdiffusion", …), suited to a backbone, some fields changed."""
+    if name in PRESETS:
+        base = PRESETS[name](backbone)
+    elif name in METHODS:
+        base = METHODS[name].for_pocket() if backbone == "pocket" else METHODS[name]()
+    else:
+        raise BadInput(f"There is no method '{name}': choose one of {', '.join([*METHODS, *PRESETS])}.")
     return base.with_settings(**changes) if changes else base
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from gooddrag.errors import BadInput
+from gooddrag.region import polygon_area
 from gooddrag.task import DragTask
 
 LARGEST_FILE = 1_000_000  # bytes
@@ -189,14 +191,47 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def parse_drag(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """ "12,30:20,30" → ((12, 30), (20, 30)), handle and target in image pixels."""
+def parse_drag(text: str) -> np.ndarray:
+    """ "12,30:20,30" → (2, 2), handle and target in image pixels; what stands between them the handle passes by."""
     try:
-        handle, target = ([float(v) for v in point.split(",")] for point in text.split(":"))
-        (x, y), (gx, gy) = handle, target
+        way = _points(text.split(":"))
     except ValueError as error:
         raise BadInput(f"'--drag {text}' is not a handle and a target: write it as --drag 12,30:20,30.") from error
-    return (x, y), (gx, gy)
+    if len(way) < 2:
+        raise BadInput(f"'--drag {text}' is not a handle and a target: write it as --drag 12,30:20,30.")
+    return way
+
+
+def parse_region(text: str, picture: Image.Image) -> np.ndarray:
+    """ "x,y x,y x,y", the corners of a polygon, or the name of a mask's file → (H, W) bool for a picture."""
+    if Path(text).is_file():
+        corner = np.zeros((1, 2))
+        return np.asarray(DragTask(picture, corner, corner, Path(text)).mask)  # type: ignore[arg-type]
+    try:
+        corners = _points(text.split())
+        if not np.isfinite(corners).all():
+            raise ValueError("a corner is nowhere")
+    except ValueError as error:
+        raise BadInput(
+            f"'--region {text}' is neither corners nor a file: write corners as --region '10,10 40,10 40,30'."
+        ) from error
+    return polygon_area([tuple(corner) for corner in corners], picture.size)
+
+
+def _points(texts: Sequence[str]) -> np.ndarray:
+    """["12,30", …] → (n, 2); raises ValueError."""
+    points = [[float(v) for v in text.split(",")] for text in texts]
+    if not all(len(point) == 2 for point in points):
+        raise ValueError("a point has two coordinates")
+    return np.array(points).reshape(-1, 2)
+
+
+def parse_numbers(text: str, option: str) -> list[float]:
+    """ "0.7,0.8" → [0.7, 0.8]; an empty text is no number."""
+    try:
+        return [float(v) for v in text.split(",")] if text.strip() else []
+    except ValueError as error:
+        raise BadInput(f"'{option} {text}' is no list of numbers: write it as {option} 0.7,0.8.") from error
 
 
 def parse_box(text: str, size: tuple[int, int]) -> np.ndarray:

@@ -20,6 +20,7 @@ from gooddrag.files import written_together
 from gooddrag.images import check_size, from_array, read_image, to_rgb
 
 MOST_PAIRS = 100
+MOST_STOPS = 900
 LARGEST_JSON = 1_000_000  # bytes
 IMAGE_NAMES = tuple(f"original.{ending}" for ending in ("png", "jpg", "jpeg", "webp"))  # write's own first
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError)  # what Pillow's decoders raise
@@ -41,6 +42,8 @@ class DragTask:
         several channels the first. Where 0 and 1 are all there is, 1 may change; else what is above 127.
     name, prompt
         What to call it; a text that describes the picture (the paper uses none).
+    via
+        What each handle passes by on its way, a list of (x, y) for each drag in turn; none: straight to its target.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class DragTask:
     mask: np.ndarray | None = None
     name: str = "drag"
     prompt: str = ""
+    via: tuple[np.ndarray, ...] = ()
 
     def __post_init__(self) -> None:
         image = _as_image(self.image)
@@ -69,7 +73,8 @@ class DragTask:
         for points, kind in ((handles, "handle"), (targets, "target")):
             _check_inside(points, kind, image.size)
         mask = None if self.mask is None else _as_mask(self.mask, image.size)
-        for field, value in {"image": image, "handles": handles, "targets": targets, "mask": mask}.items():
+        via = _as_via(self.via, len(handles), image.size)
+        for field, value in {"image": image, "handles": handles, "targets": targets, "mask": mask, "via": via}.items():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
             object.__setattr__(self, field, value)
@@ -91,9 +96,15 @@ class DragTask:
         """From each handle to its target in image pixels (n,)."""
         return np.linalg.norm(self.targets - self.handles, axis=1)
 
-    def with_points(self, handles: Any, targets: Any) -> DragTask:
+    @property
+    def ways(self) -> list[np.ndarray]:
+        """Each handle's way, (m, 2) image pixels: the handle, what it passes by, the target."""
+        between = self.via or [np.zeros((0, 2))] * len(self.handles)
+        return [np.vstack([p, stops, g]) for p, stops, g in zip(self.handles, between, self.targets, strict=True)]
+
+    def with_points(self, handles: Any, targets: Any, via: Any = ()) -> DragTask:
         """The same picture and mask with other points."""
-        return replace(self, handles=handles, targets=targets)
+        return replace(self, handles=handles, targets=targets, via=via)
 
     def with_mask(self, mask: Any) -> DragTask:
         """The same picture and points with another mask (None: everything may change)."""
@@ -111,7 +122,7 @@ class DragTask:
         for k, ((x, y), distance) in enumerate(zip(pixels, self.distances, strict=True), start=1):
             if mask is not None and not mask[y, x]:
                 notes.append(f"Handle {k} lies outside the mask, so it is held in place: extend the mask to it.")
-            if distance == 0:
+            if distance == 0 and not (self.via and len(self.via[k - 1])):
                 notes.append(f"Handle {k} lies on its target already, so it won't be dragged.")
         if len(np.unique(pixels, axis=0)) < len(pixels):
             notes.append("Two handles lie on the same pixel and will pull against each other.")
@@ -122,7 +133,8 @@ class DragTask:
         """Read a Drag100-style folder: original.jpg (or .png, …), points.json, and mask.png if there is one.
 
         Of several originals the .png is taken, which is what `write` makes. points.json is {"points": [[x, y], …]},
-        handle and target in turn, in pixels of the upright picture (EXIF rotation applied).
+        handle and target in turn, in pixels of the upright picture (EXIF rotation applied); "via", where it is there,
+        has for each drag the list of points that its handle passes by.
         """
         folder = Path(folder)
         if not os.path.exists(folder):
@@ -132,10 +144,10 @@ class DragTask:
         original = next((folder / n for n in IMAGE_NAMES if (folder / n).is_file()), None)
         if original is None:
             raise BadInput(f"The task folder '{folder}' has no original.jpg or original.png: put the picture there.")
-        image, points = read_image(original), _read_points(folder / "points.json")
+        image, (points, via) = read_image(original), _read_points(folder / "points.json")
         mask = _as_mask(folder / "mask.png", image.size) if os.path.lexists(folder / "mask.png") else None
         try:
-            return cls(image, points[0::2], points[1::2], mask, folder.resolve().name)
+            return cls(image, points[0::2], points[1::2], mask, folder.resolve().name, via=via)
         except BadInput as error:
             why = str(error)
             raise BadInput(f"'{folder / 'points.json'}' can't be used: {why[0].lower()}{why[1:]}") from error
@@ -152,7 +164,8 @@ class DragTask:
         """
         folder = Path(folder)
         pairs = np.stack([self.handles, self.targets], 1).reshape(-1, 2)
-        text = json.dumps({"points": [[int(v) if v == int(v) else float(v) for v in point] for point in pairs]})
+        via = {"via": [_plain(stops) for stops in self.via]} if self.via else {}
+        text = json.dumps({"points": _plain(pairs)} | via)
         with written_together(folder, last="points.json", optional=("mask.png",)) as place:
             self.image.save(place / "original.png")
             if self.mask is not None:
@@ -178,15 +191,15 @@ class DragTask:
             picture = Image.composite(picture, veil, soft)
         large = picture.resize((size[0] * 2, size[1] * 2), Image.Resampling.BICUBIC)
         canvas, unit = ImageDraw.Draw(large), max(large.size) / 128
-        for k, pair in enumerate(zip(self.handles, self.targets, strict=True), start=1):
-            p, g = (tuple((np.asarray(q) + 0.5) * scale * 2) for q in pair)
-            _arrow(canvas, p, g, unit, str(k))
+        for k, way in enumerate(self.ways, start=1):
+            _arrow(canvas, [tuple(q) for q in (way + 0.5) * scale * 2], unit, str(k))
         return large.resize(size, Image.Resampling.LANCZOS)
 
 
-def _arrow(canvas: ImageDraw.ImageDraw, p: Any, g: Any, unit: float, label: str) -> None:
+def _arrow(canvas: ImageDraw.ImageDraw, way: list[tuple[float, ...]], unit: float, label: str) -> None:
+    p, g = way[0], way[-1]
     for colour, width in (("white", 2.0), (BLUE, 1.1)):
-        canvas.line([p, g], fill=colour, width=max(1, round(unit * width)))
+        canvas.line(way, fill=colour, width=max(1, round(unit * width)), joint="curve")  # type: ignore[arg-type]
     for (x, y), colour, fill, r, width in (
         (p, "white", BLUE, 2.2, 0.7),
         (g, "white", None, 2.7, 1.7),
@@ -235,6 +248,23 @@ def _as_points(points: Any, kind: str) -> np.ndarray:
     return array
 
 
+def _as_via(via: Any, drags: int, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """Stops of each drag, or () where all go straight."""
+    if via is None or not len(via):
+        return ()
+    if len(via) != drags:
+        raise BadInput(
+            f"There are {drags} drags but 'via' has {len(via)} lists: give one for each, empty for straight."
+        )
+    stops = tuple(_as_points(points, "stop") for points in via)
+    if sum(map(len, stops)) > MOST_STOPS:
+        raise BadInput(f"The paths have {sum(map(len, stops))} stops, which is too many: give at most {MOST_STOPS}.")
+    for points in stops:
+        _check_inside(points, "stop", size)
+        points.setflags(write=False)
+    return stops if any(map(len, stops)) else ()
+
+
 def _check_inside(points: np.ndarray, kind: str, size: tuple[int, int]) -> None:
     outside = ((points < 0) | (points > np.array(size) - 1)).any(1)
     if outside.any():
@@ -279,8 +309,12 @@ def _mask_values(mask: Any) -> np.ndarray:
     return values[..., 0] if values.ndim == 3 and values.shape[2] else values
 
 
-def _read_points(path: Path) -> np.ndarray:
-    """points.json → (2n, 2), handle and target in turn."""
+def _plain(points: np.ndarray) -> list[list[float]]:
+    return [[int(v) if v == int(v) else float(v) for v in point] for point in points]
+
+
+def _read_points(path: Path) -> tuple[np.ndarray, Any]:
+    """points.json → (2n, 2), handle and target in turn, and what it says of "via"."""
     wanted = 'it must hold {"points": [[x, y], …]} with handle and target in turn'
     if not path.is_file():
         raise BadInput(f"There is no '{path}': {wanted}.")
@@ -305,4 +339,7 @@ def _read_points(path: Path) -> np.ndarray:
         raise BadInput(f"'{path}' has a coordinate that is far too large: {wanted}.") from error
     if not np.isfinite(array).all():
         raise BadInput(f"'{path}' has a coordinate that is NaN or infinite: give finite pixels.")
-    return array
+    via = content.get("via", ())
+    if not isinstance(via, list | tuple):
+        raise BadInput(f"'{path}' has a \"via\" that is no list: give a list of points for each drag, or leave it out.")
+    return array, via

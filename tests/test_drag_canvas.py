@@ -169,6 +169,10 @@ def test_a_folder_is_saved_and_loaded(canvas, tmp_path):
         ("points", [[1, 2], [3, float("nan")]], "not a list"),
         ("points", "12", "not a list"),
         ("points", [[0, 0], [1, 1]] * 101, "at most 100"),
+        ("via", [[[1, 2]], []], "1 arrow\\(s\\) but 2 path\\(s\\)"),
+        ("via", [[[1, 2, 3]]], "paths are not a list"),
+        ("via", 3, "paths are not a list"),
+        ("via", [[[1, 2]] * 901], "at most 900"),
         ("mask", np.ones((3, 3), bool), "make them the same size"),
         ("mask", "no-such-file.png", "There is no picture"),
         ("image", "no-such-file.png", "There is no picture"),
@@ -185,6 +189,142 @@ def test_values_that_make_no_sense_are_refused_in_a_sentence(canvas, name, value
     with pytest.raises(BadInput, match=sentence):
         setattr(canvas, name, value)
     assert getattr(canvas, name) is before
+
+
+@pytest.fixture
+def winding():
+    """Three arrows, the first and the last along a path."""
+    points = [[10, 10], [20, 10], [30, 5], [40, 5], [50, 40], [10, 40]]
+    return DragCanvas(picture(), via=[[[12, 14], [17, 14]], [], [[30, 46]]], points=points)
+
+
+def test_a_path_is_part_of_the_task_that_is_shown_and_saved(winding, tmp_path):
+    winding.save(tmp_path / "hop")
+    other = DragCanvas(tmp_path / "hop")
+
+    assert [way.tolist() for way in winding.task.ways] == [
+        [[10, 10], [12, 14], [17, 14], [20, 10]],
+        [[30, 5], [40, 5]],
+        [[50, 40], [30, 46], [10, 40]],
+    ]
+    assert other.via == winding.via
+    assert DragCanvas(other.task).via == winding.via
+    other.via = [[], [], []]
+    assert other.via == []
+    assert np.array_equal(other.task.handles, winding.task.handles)
+
+
+def test_the_still_shows_the_path(winding):
+    curved = np.asarray(winding.still(), int)
+    winding.via = []
+
+    changed = np.abs(curved - np.asarray(winding.still(), int)).sum(2) > 60
+    at = np.array([30.5, 46.5]) * 10
+    assert changed[round(at[1]) - 5 : round(at[1]) + 5, round(at[0]) - 5 : round(at[0]) + 5].any()
+    assert not changed[:40].any()
+
+
+@pytest.mark.parametrize(
+    ("points", "via"),
+    [
+        ([[30, 5], [40, 5], [50, 40], [10, 40]], [[], [[30, 46]]]),  # the first deleted
+        ([[50, 40], [10, 40], [30, 5], [40, 5]], [[[30, 46]], []]),  # and the others in another order
+        ([[10, 10], [25, 9], [30, 5], [40, 5], [50, 40], [10, 40]], [[[12, 14], [17, 14]], [], [[30, 46]]]),
+        ([[1, 1], [2, 2], [30, 5], [40, 5], [50, 40], [10, 40]], [[], [], [[30, 46]]]),  # a new first one
+        ([[1, 1], [2, 2]], []),
+        ([], []),
+    ],
+)
+def test_points_that_are_set_keep_the_paths_of_their_arrows(winding, points, via):
+    winding.points = points
+
+    assert winding.via == via
+    assert len(winding.warnings()) == 1
+
+
+def test_a_new_picture_keeps_the_paths_that_lie_inside_and_says_so(winding):
+    winding.image = picture(64, 45)
+
+    assert len(winding.points) == 6
+    assert winding.via == [[[12, 14], [17, 14]], [], []]
+    assert winding.status == "The new picture is 64×45 px, so 1 path(s) that led outside had to go."
+    winding.image = picture(30, 30)
+    assert winding.via == [[[12, 14], [17, 14]]]
+
+
+def test_the_browser_brings_points_and_paths_back_together(winding, monkeypatch):
+    sent = []
+    monkeypatch.setattr(winding, "_send", lambda message, buffers=None: sent.append(message["method"]))
+    via, points = [[[6, 9]], []], [[5, 5], [6, 6], [7, 7], [8, 8]]
+    winding.set_state({"via": via, "points": points})
+
+    assert (winding.points, winding.via) == (points, via)
+    assert "update" not in sent
+
+
+def test_a_browser_that_knew_nothing_of_the_paths_is_told(winding, monkeypatch):
+    sent = {}
+    monkeypatch.setattr(winding, "_send", lambda message, buffers=None: sent.update(message.get("state", {})))
+    winding.set_state({"points": [[10, 10], [20, 10]]})
+
+    assert winding.via == [[[12, 14], [17, 14]]]
+    assert sent["via"] == winding.via
+
+
+def circle(x, y, radius):
+    turns = np.linspace(0, 2 * np.pi, 40)
+    return np.stack([x + radius * np.cos(turns), y + radius * np.sin(turns)], 1).tolist()
+
+
+def test_a_circled_region_becomes_handles_that_go_along_in_one_step(winding, monkeypatch):
+    updates = []
+    monkeypatch.setattr(
+        winding, "_send", lambda m, buffers=None: m["method"] == "update" and updates.append(m["state"])
+    )
+    winding.set_state({"_region": circle(12, 12, 8)})
+
+    task = winding.task
+    assert len(task.handles) > 8
+    assert np.allclose(task.targets[3:] - task.handles[3:], [10, 0])
+    assert all(np.allclose(np.diff(way, axis=0), [[2, 4], [5, 0], [3, -4]]) for way in task.ways[3:])
+    assert np.allclose(np.linalg.norm(task.handles[3:] - 12, axis=1).max(), 7, atol=2)
+    assert winding.status == f"The region moves as a whole now, by {len(task.handles) - 3} more handle(s)."
+    assert [set(state) for state in updates] == [{"points", "via", "status", "_region"}]
+
+
+@pytest.mark.parametrize(
+    ("corners", "sentence"),
+    [
+        (circle(50, 20, 6), "No handle lies in the region"),
+        ([[1, 1], [20, 20]], "give at least three"),
+        (circle(10, 10, 1), "takes no more handles"),
+        ([[1, 1], [2, None]], "outline is not a list"),
+    ],
+)
+def test_a_region_that_cannot_be_says_why_and_changes_nothing(winding, corners, sentence):
+    points, via = winding.points, winding.via
+    winding.set_state({"_region": corners, "status": ""})
+
+    assert sentence in winding.status
+    assert (winding.points, winding.via, winding._region) == (points, via, [])
+
+
+def test_a_region_without_arrows_or_on_a_locked_canvas_changes_nothing(winding):
+    winding.locked = True
+    points = winding.points
+    winding.set_state({"_region": circle(12, 12, 8)})
+    assert (winding.points, winding._region) == (points, [])
+
+    empty = DragCanvas(picture())
+    empty.set_state({"_region": circle(12, 12, 8)})
+    assert "no points" in empty.status
+
+
+def test_a_region_is_circled_whatever_the_mask(winding):
+    winding.mask = np.zeros((48, 64), bool)
+    winding.set_state({"_region": circle(12, 12, 8)})
+
+    assert len(winding.points) > 16
 
 
 def test_a_misspelt_attribute_is_refused():

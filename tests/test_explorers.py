@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import figures
 from gooddrag.diffusion import Timeline, predict_x0
 from gooddrag.editor import edit
 from gooddrag.errors import BadInput
@@ -189,6 +190,19 @@ def test_the_landscape_is_the_library_s_loss_for_each_offset(landscape, quick):
         assert landscape.landscape(1, 3, t, "ipms", radius=5)[5 + y, 5 + x] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_handles_to_choose_from_are_counted_from_1(tiny, task, quick, result, landscape):
+    alone = TraceViewer(edit(tiny, task.with_points([(24, 30)], [(34, 30)]), quick, use_cache=False))
+    assert [labels(e) for e in (landscape, TraceViewer(result), alone)] == [["1", "2"], ["all (mean)", "1", "2"], ["1"]]
+    for handle, name in enumerate(("handle 1", "handle 2")):
+        landscape.handle.value = handle
+        assert f"loss of {name} is least" in landscape.text
+    assert "handle 1 is" in alone.text
+
+
+def labels(explorer):
+    return [label for label, _ in explorer.handle.options]
+
+
 def test_offsets_beyond_the_picture_have_no_loss(tiny, task, quick):
     corner = task.with_points([(1, 1)], [(12, 12)])
     heat = LossLandscape(tiny, corner, quick).landscape(0, 1, 1, "ipms", radius=4)
@@ -239,6 +253,22 @@ def test_the_viewer_starts_at_the_end_and_tells_each_drag(result):
     rows = result.trace.drags.query("drag == 2")
     assert viewer.at(2)[["x", "y"]].equals(rows[["x", "y"]].reset_index(drop=True))
     assert f"{rows['distance'].mean():.1f} px" in viewer.text
+
+
+def test_the_viewer_tells_of_one_handle_where_it_is_chosen(result, monkeypatch):
+    viewer = TraceViewer(result)
+    drawn = []
+    monkeypatch.setattr(figures, "drift_curve", lambda t, draw=figures.drift_curve: drawn.append(t.table) or draw(t))
+    viewer.drag.value = 2
+    mean = viewer.picture.value
+    for label, point in (("2", 1), ("1", 0)):
+        viewer.handle.label = label
+        row = result.trace.drags.query("drag == 2 and point == @point").iloc[0]
+        assert f"handle {label} is {row['distance']:.1f} px from its target; drift {row['drift']:.3f}" in viewer.text
+        assert drawn[-1]["point"].unique() == [point]
+        assert viewer.picture.value != mean
+    viewer.handle.label = "all (mean)"
+    assert viewer.picture.value == mean
 
 
 def test_the_viewer_shows_only_what_had_happened_by_then(result):

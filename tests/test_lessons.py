@@ -10,6 +10,7 @@ import torch
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from lessons import EXERCISES, LESSONS, check  # noqa: E402 - the notebooks' own folder is where they import it from
+from lessons.exercise import wrapped  # noqa: E402
 
 MISTAKES = [(name, hint) for name, exercise in EXERCISES.items() for hint in exercise.mistakes]
 
@@ -39,7 +40,8 @@ def test_every_exercise_stands_in_a_notebook_with_its_solution():
 
 @pytest.mark.parametrize(("name", "source"), cells("exercise"))
 def test_an_unanswered_exercise_gets_a_hint_and_no_error(name, source, capsys):
-    assert run(name, source, capsys) == f"Not yet – replace the dots.\nHint: {EXERCISES[name].hints[0]}\n"
+    said = run(name, source, capsys)
+    assert said == wrapped(f"Not yet – replace the dots.\nHint: {EXERCISES[name].hints[0]}") + "\n"
 
 
 @pytest.mark.parametrize(("name", "source"), cells("solution"))
@@ -53,6 +55,16 @@ def test_each_usual_mistake_is_named(name, hint):
     verdict = exercise.verdict(exercise.mistakes[hint])
     assert not verdict.passed
     assert verdict.text == f"Almost. {hint}"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_whatever_a_check_prints_is_broken_between_words(name):
+    exercise = EXERCISES[name]
+    for text in (*exercise.hints, *exercise.mistakes, exercise.praise):
+        said = wrapped(f"Not yet.\nHint: {text}")
+        assert max(map(len, said.splitlines())) <= 88
+        assert said.startswith("Not yet.\nHint: ")
+        assert said.split() == f"Not yet. Hint: {text}".split()
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from gooddrag import DragTask, edit
-from gooddrag.methods import METHODS, DragDiffusion, GoodDrag, method_for
+from gooddrag.automask import suggest_mask
+from gooddrag.methods import METHODS, DragDiffusion, FreeDrag, GoodDrag, method_for
 from gooddrag.settings import read_order
 from gooddrag.steps import Inverted, Supervised
 from gooddrag.watch import tell
@@ -94,6 +95,25 @@ def test_continue_after_stops_equals_an_undisturbed_drag_bit_for_bit(playground,
     assert playground.result.image.tobytes() == straight.image.tobytes()
     assert playground.result.trace.table.equals(straight.trace.table)
     assert len(playground.gallery.attempts) == 1
+
+
+def test_all_that_tells_how_far_there_is_to_go_is_the_named_mean(playground, monkeypatch):
+    notes = []
+    say = playground.panel.say
+    monkeypatch.setattr(playground.panel, "say", lambda text: notes.append((text, list(distances()))) or say(text))
+
+    def distances():
+        return playground.attempt.distances
+
+    drag(playground)
+    told = [(text, seen[-1]) for text, seen in notes if "px" in text]
+    assert any(text.startswith("dragging: drag 3 of 4") for text, _ in told)
+    assert any(text.startswith("denoising") for text, _ in told)
+    assert all(f"{mean:.1f} px to go on average" in text for text, mean in told)
+    end = f"{playground.result.trace.drags.groupby('drag')['distance'].mean().iloc[-1]:.1f} px"
+    assert f"{end} to go on average" in playground.said
+    assert f"to go on average <b>{end}</b>" in playground.panel.curves.value
+    assert f"{end} to go on average" in playground.gallery.children[0].children[1].description
 
 
 def test_a_stop_before_the_first_drag_keeps_nothing_and_can_go_on(playground, stop_at, monkeypatch, tmp_path):
@@ -238,6 +258,38 @@ def test_seeds_come_side_by_side_and_each_can_be_shown(playground):
     assert playground.canvas.preview is second.result.image
 
 
+def test_where_nothing_is_drawn_at_random_seeds_are_tried_once_and_it_says_why(playground):
+    playground.panel.runs.value = "seeds"
+    drag(playground)
+
+    assert len(playground.gallery.attempts) == 1
+    assert playground.said.startswith("Done after")
+    assert playground.said.endswith("with these settings GoodDrag draws nothing at random.")
+
+
+def test_strengths_come_side_by_side_and_are_named(playground, quick):
+    playground.panel.runs.value = "strengths"
+    drag(playground)
+
+    attempts = playground.gallery.attempts
+    assert [a.method.strength for a in attempts] == [0.8, 0.72, 0.88]
+    assert {a.method.with_settings(strength=0.8) for a in attempts} == {quick}
+    assert len({a.result.image.tobytes() for a in attempts}) == 3
+    assert "strength 0.72" in playground.gallery.children[1].children[1].description
+
+
+@pytest.mark.parametrize(
+    ("strength", "steps", "wanted"), [(1.0, 10, [1.0, 0.92]), (0.06, 50, [0.06, 0.14]), (0.8, 5, [0.8])]
+)
+def test_strengths_that_cannot_be_or_change_nothing_are_left_out(playground, strength, steps, wanted):
+    playground.form.show(GoodDrag(steps=steps, strength=strength, drags=1, per_denoise=1, lora=None, r1=1, r2=1))
+    playground.panel.runs.value = "strengths"
+    drag(playground)
+
+    assert [a.method.strength for a in playground.gallery.attempts] == wanted
+    assert ("they come to as many" in playground.said) == (len(wanted) == 1)
+
+
 def test_every_method_comes_side_by_side_and_those_that_cannot_say_why(playground, quick, monkeypatch):
     others = {"dragdiffusion": DragDiffusion(steps=10, drags=1, lora=None), "toomany": quick.with_settings(drags=99)}
     monkeypatch.setattr("widgets.playground.playground.METHODS", {"gooddrag": GoodDrag, **others})
@@ -258,6 +310,72 @@ def test_a_shown_result_brings_its_own_arrows_along(playground, task):
 
     assert playground.canvas.task.handles.tolist() == task.handles.tolist()
     assert playground.canvas.preview is playground.result.image
+
+
+def test_a_suggested_mask_is_that_of_the_drags_and_says_how_much_it_covers(playground, tiny, task):
+    playground.canvas.mask = np.zeros((64, 64), bool)  # which would be no task
+    playground.panel.suggest.click()
+
+    mask = suggest_mask(tiny, task)
+    assert np.array_equal(playground.canvas.mask, mask)
+    assert playground.said == f"The mask now covers {100 * mask.mean():.0f} % of the picture: where these drags pull."
+    assert not playground.canvas.locked
+    playground.reset()
+    assert np.array_equal(playground.canvas.mask, task.mask)
+
+
+def test_without_arrows_no_mask_is_suggested_and_it_says_why(playground, task):
+    playground.canvas.points = []
+    playground.panel.suggest.click()
+
+    assert "There are no points" in playground.said
+    assert np.array_equal(playground.canvas.mask, task.mask)
+
+
+def test_no_mask_is_suggested_during_the_work(playground, stop_at, task):
+    def press(step):
+        assert playground.panel.suggest.disabled
+        playground.suggest()
+        return in_drag(2)(step)
+
+    stop_at(press)
+    drag(playground)
+    assert np.array_equal(playground.canvas.mask, task.mask)
+    assert not playground.panel.suggest.disabled
+
+
+def test_a_path_is_dragged_along_and_belongs_to_the_task(playground, stop_at, tiny, task, quick):
+    via = [[[26, 40], [30, 44]], []]
+    playground.canvas.via = via
+    stop_at(in_drag(2))
+    drag(playground)
+    go_on(playground)
+    curved = task.with_points(task.handles, task.targets, via)
+    assert playground.result.image.tobytes() == edit(tiny, curved, quick).image.tobytes()
+
+    playground.canvas.via = []
+    assert playground.canvas.preview is None
+    playground.show(playground.gallery.attempts[0])
+    assert playground.canvas.via == via
+
+    stop_at(in_drag(2))
+    drag(playground)
+    playground.canvas.via = [[[26, 40]], []]
+    go_on(playground)
+    assert playground.said.startswith("You have changed the picture, the arrows or the mask, so this began anew.")
+    playground.reset()
+    assert playground.canvas.via == []
+
+
+def test_a_method_that_drags_straight_says_so_before_it_is_asked_to_follow_a_path(playground):
+    playground.canvas.via = [[[26, 40]], []]
+    assert "straight" not in playground.panel.warnings.value
+    playground.form.show(FreeDrag(lora=None))
+    assert "FreeDrag drags straight" in playground.panel.warnings.value
+    drag(playground)
+    assert playground.said.startswith("FreeDrag drags straight")
+    playground.canvas.via = []
+    assert "straight" not in playground.panel.warnings.value
 
 
 def test_one_can_step_back_through_the_drags(playground):
@@ -376,7 +494,7 @@ def test_a_playground_without_a_picture_asks_for_one(tiny):
 
 def test_curves_say_their_values_to_those_who_cannot_see_them():
     drawn = curves([10.0, 8.0, 4.5], [2.0, float("nan")], 70)
-    assert 'aria-label="to go: 4.5 px, at first 10"' in drawn
+    assert 'aria-label="to go on average: 4.5 px, at first 10"' in drawn
     assert "nan" not in drawn.split("<svg", 1)[1].split("</svg>")[0]
     assert "nothing yet" in curves([], [], 0)
 

@@ -11,9 +11,9 @@ from widgets.explorers.base import rendered
 from widgets.pointed import Area, Place, PointedPicture
 
 
-def point(explorer, area, x, y):
-    """What the browser does."""
-    explorer.picture._asked = [explorer.picture._answered + 1, area, x, y]
+def point(explorer, area, x, y, *way):
+    """What the browser does; `way`: where the pressed pointer was since it last did."""
+    explorer.picture._asked = [explorer.picture._answered + 1, area, x, y, *map(list, way)]
 
 
 def value_at(area, pixel):
@@ -89,17 +89,37 @@ def test_a_schedule_is_painted():
     assert strip.picture.place == Place(0, 0, 0)
 
 
+def test_a_quick_stroke_paints_the_timesteps_it_passes_in_between():
+    strip = ScheduleStrip(0, 10, 2)
+    point(strip, 0, 1, 4)
+    point(strip, 0, 6, 2, (1, 4), (3, 2))
+    assert strip.counts == (0, 4, 3, 2, 2, 2, 2, 0, 0, 0)
+    point(strip, 0, 3.6, 6.2, (6, 2))  # and back
+    assert strip.counts == (0, 4, 3, 2, 6, 4, 2, 0, 0, 0)
+    assert strip.picture.place[:3] == (0, 4, 6)
+
+
+def test_a_new_stroke_leaves_what_lies_between_it_and_the_last_one():
+    strip = ScheduleStrip(0, 10, 2)
+    point(strip, 0, 1, 4)
+    point(strip, 0, 6, 2)
+    point(strip, 0, 9, 1, (8, 3))  # its start was passed over while the last picture was drawn
+    assert strip.counts == (0, 4, 0, 0, 0, 0, 2, 0, 3, 1)
+
+
 def test_painting_stays_inside_the_strip():
     strip = ScheduleStrip(8, 10, 2)
     point(strip, 0, 12, -3)
     assert (strip.chosen.value, strip.counts[9]) == (9, 0)
+    point(strip, 0, -3, 5, (1, 1))
+    assert strip.counts == (5, 1, 2, 2, 0, 0, 0, 0, 0, 0)
 
 
 def test_pointing_near_a_handle_chooses_it(tiny, task, quick):
     landscape = LossLandscape(tiny, task, quick)
     point(landscape, 0, 41, 26)
-    assert landscape.handle.value == 1
-    assert "handle 1" in landscape.text
+    assert landscape.handle.label == "2"
+    assert "handle 2" in landscape.text
 
 
 def test_a_rung_of_the_ladder_leads_to_its_timestep(tiny, task):
@@ -123,7 +143,7 @@ def test_curves_lead_to_their_drags_and_the_picture_to_its_handles(tiny, task, q
     point(viewer, 2, 4.1, 0)  # step 4 is the third drag: start, 2 drags, a denoise step, then this one
     assert viewer.drag.value == 3
     point(viewer, 3, *viewer.at(3)[["x", "y"]].iloc[1])
-    assert viewer.handle.value == 1
+    assert viewer.handle.label == "2"
 
 
 def test_patches_are_cut_around_the_handle_at_both_times(tiny, task, quick):

@@ -74,10 +74,12 @@ class Unit:
 
 
 def task_key(task: DragTask) -> str:
-    """The hash of picture, points, mask and prompt."""
+    """The hash of picture, points, paths, mask and prompt."""
     mask = b"" if task.mask is None else np.packbits(task.mask).tobytes()
-    points = (task.handles.tolist(), task.targets.tolist())
-    return content_key(task.size, task.image.tobytes(), points, mask, task.prompt)
+    points = [task.handles.tolist(), task.targets.tolist()]
+    if task.via:
+        points.append([stops.tolist() for stops in task.via])
+    return content_key(task.size, task.image.tobytes(), tuple(points), mask, task.prompt)
 
 
 def parse_methods(text: str, backbone: str) -> dict[str, Method]:

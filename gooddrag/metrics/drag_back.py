@@ -41,7 +41,9 @@ def drag_back(task: DragTask, edited: Image.Image, again: Callable[[DragTask], I
             f"The edited picture has {edited.width}×{edited.height} px, the task's {task.size[0]}×{task.size[1]}: "
             "only pictures of the same size can be dragged back."
         )
-    returned = again(DragTask(edited, task.targets, task.handles, task.mask, f"{task.name}-back", task.prompt))
+    via = tuple(stops[::-1] for stops in task.via)
+    back = DragTask(edited, task.targets, task.handles, task.mask, f"{task.name}-back", task.prompt, via)
+    returned = again(back)
     square = ((np.asarray(returned, float) - np.asarray(task.image, float)) ** 2).mean(-1)
     mask = np.ones(square.shape, bool) if task.mask is None else task.mask
     inside, outside = (float(np.sqrt(square[part].mean())) if part.any() else float("nan") for part in (mask, ~mask))

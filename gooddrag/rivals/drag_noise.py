@@ -15,7 +15,7 @@ the source as it is. Without a mask everything may change, where the published c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gooddrag.backbone import Look
 from gooddrag.loop import GradientEdit
 from gooddrag.methods import DragNoise
+from gooddrag.optimiser import OPTIMISERS
 from gooddrag.steps import MakePicture, Measured
 
 
@@ -35,23 +35,23 @@ class NoiseEdit(GradientEdit[DragNoise]):
     h: Tensor | None = None
 
     def _enter(self, i: int) -> None:
-        self.dragged_at, self.seen, self.stale = i, None, None
+        self._forget()
+        self.dragged_at, self.stale = i, None
         self.z = self.z.detach()
         with torch.no_grad(), heard(self.bottleneck) as outputs:
             self.backbone.predict(self.z, self.timesteps[i])
         self.h = outputs[0].to(self.z.dtype).requires_grad_()
-        self.optimiser = torch.optim.Adam([self.h], lr=self.method.latent_lr)
+        self.optimiser = OPTIMISERS[self.method.optimiser]([self.h], lr=self.method.latent_lr)  # type: ignore[call-arg]
 
     @property
     def bottleneck(self) -> nn.Module:
         unet = self.backbone.unet
         return {"mid": unet.mid_block, "up0": unet.up_blocks[0], "up1": unet.up_blocks[1]}[self.method.block]
 
-    def _predict(self, z: Tensor, i: int, features: bool = False) -> Look:
+    def _steered(self, i: int) -> AbstractContextManager[None]:
         if self.h is None or i >= len(self.timesteps) - self.method.free_steps:
-            return super()._predict(z, i, features)
-        with replaced(self.bottleneck, self.h):
-            return super()._predict(z, i, features)
+            return nullcontext()
+        return replaced(self.bottleneck, self.h)
 
     def _measure(self, *args: Any, **more: Any) -> Measured:
         step = super()._measure(*args, **more)

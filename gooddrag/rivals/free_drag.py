@@ -21,7 +21,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gooddrag.backbone import Backbone, Look
+from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath
 from gooddrag.features import Frame, inside, sample_cells, sample_patch
 from gooddrag.loop import GradientEdit
@@ -73,8 +73,7 @@ class FreeEdit(GradientEdit[FreeDrag]):
 
     @torch.no_grad()
     def _search(self, i: int) -> None:
-        F = self._look(i).features
-        assert F is not None
+        F = self._features(i)
         how = self.method
         aims = next_aims(
             F, self.points, self.templates, self.first, self.last, how.r1, d_max=how.beta, expected=how.expected_loss
@@ -83,20 +82,18 @@ class FreeEdit(GradientEdit[FreeDrag]):
         self.idle = self.idle + 1 if torch.equal(p, self.points.p) else 0
         self.points = replace(self.points, p=p)
 
-    def _drag_loss(self, look: Look, i: int) -> Tensor:
-        assert look.features is not None
-        loss = template_losses(look.features, self.points, self.templates, self.method.r1)
+    def _drag_loss(self, F: Tensor, i: int) -> Tensor:
+        loss = template_losses(F, self.points, self.templates, self.method.r1)
         self.now = loss.detach()
         return loss.sum()
 
-    def _keep_loss(self, look: Look, i: int) -> Tensor:
-        return super()._keep_loss(look, i) / self.z.numel()
+    def _keep_loss(self, i: int) -> Tensor:
+        return super()._keep_loss(i) / self.z.numel()
 
     @torch.no_grad()
     def _adapt(self, i: int) -> None:
         """See what the gradient steps have led to: who has arrived, and what the templates take over from it."""
-        F = self._look(i).features
-        assert F is not None
+        F = self._features(i)
         here = sample_patch(F, self.points.p, self.method.r1, self.frame.grid)
         self.last = template_losses(F, self.points, self.templates, self.method.r1)
         self.arrived = ~self.points.under_way & self._settled(self.last)

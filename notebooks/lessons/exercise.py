@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 import torch
 from torch import Tensor
 
 Function = Callable[..., Any]
+WIDTH = 88  # characters of a printed line; where a page has no room for it, JupyterLab cuts words in two
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Exercise:
 
     def __call__(self, answer: Function) -> None:
         """Check an answer and print the verdict."""
-        print(self.verdict(answer).text)
+        print(wrapped(self.verdict(answer).text))
 
     def verdict(self, answer: Function) -> Verdict:
         """Compare an answer with the right function, then with the known mistakes."""
@@ -75,6 +77,12 @@ class Exercise:
 
     def _not_yet(self) -> Verdict:
         return Verdict(False, f"Not yet – replace the dots.\nHint: {self.hints[0]}")
+
+
+def wrapped(text: str) -> str:
+    """A text with its lines broken between words."""
+    lines = text.split("\n")
+    return "\n".join(fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines)
 
 
 def _mentions_blank(error: Exception) -> bool:

@@ -10,6 +10,7 @@ import base64
 import json
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ HANDS = """
     const acts = {
         pull: (p, g) => { click("drag"); line([p, g]); },
         clicks: (p, g) => { click("drag"); line([p]); line([g]); },
+        path: (points) => { click("path"); line(points); },
         move: (k, p, to) => { click("drag"); line([p, to]); },
         brush: (points) => { click("brush"); line(points); },
         erase: (points) => { click("erase"); line(points); },
@@ -177,11 +179,12 @@ def shown(page: Page, size: tuple[int, int]) -> tuple[list[list[float]], np.ndar
 
 @dataclass
 class Oracle:
-    """What points, mask and feather must be after each action, for a picture of `size` (width, height)."""
+    """What points, paths, mask and feather must be after each action, for a picture of `size` (width, height)."""
 
     size: tuple[int, int]
     brush: float
     points: list[list[float]] = field(default_factory=list)
+    paths: list[list[list[float]]] = field(default_factory=list)  # one for each arrow, straight ones too
     mask: np.ndarray | None = None
     feather: float = 0.0
     past: list[Any] = field(default_factory=list)
@@ -189,7 +192,7 @@ class Oracle:
 
     def act(self, name: str, *how: Any) -> None:
         """Do one action."""
-        before = (self.points, self.mask, self.feather)
+        before = self._state()
         if (name, *how) == ("button", "undo"):
             self._turn(self.past, self.future)
             return
@@ -199,18 +202,30 @@ class Oracle:
         getattr(self, f"_{how[0].replace('-', '_') if name == 'button' else name}")(
             *(how[1:] if name == "button" else how)
         )
-        if not _equal(before, (self.points, self.mask, self.feather)):
+        if not _equal(before, self._state()):
             self.past, self.future = [*self.past, before][-MOST_UNDONE:], []
 
     def _turn(self, source: list[Any], target: list[Any]) -> None:
         if source:
-            target.append((self.points, self.mask, self.feather))
-            self.points, self.mask, self.feather = source.pop()
+            target.append(self._state())
+            self.points, self.paths, self.mask, self.feather = source.pop()
+
+    def _state(self) -> tuple[Any, ...]:
+        return self.points, self.paths, self.mask, self.feather
+
+    @property
+    def via(self) -> list[list[list[float]]]:
+        """The paths as the canvas names them."""
+        return self.paths if any(self.paths) else []
 
     def _pull(self, p: list[float], g: list[float]) -> None:
-        self.points = [*self.points, self._inside(p), self._inside(g)]
+        self._path([p, g])
 
     _clicks = _pull
+
+    def _path(self, points: list[list[float]]) -> None:
+        p, *stops, g = map(self._inside, points)
+        self.points, self.paths = [*self.points, p, g], [*self.paths, stops]
 
     def _move(self, index: int, p: list[float], to: list[float]) -> None:
         self.points = [self._inside(to) if k == index else q for k, q in enumerate(self.points)]
@@ -223,9 +238,10 @@ class Oracle:
 
     def _remove(self, k: int) -> None:
         self.points = self.points[: 2 * k] + self.points[2 * k + 2 :]
+        self.paths = self.paths[:k] + self.paths[k + 1 :]
 
     def _clear_points(self) -> None:
-        self.points = []
+        self.points, self.paths = [], []
 
     def _clear_mask(self) -> None:
         self.mask = None
@@ -293,12 +309,16 @@ def _random_action(dice: random.Random, oracle: Oracle) -> tuple[Any, ...] | Non
     def free(p: list[float], but: int = -1) -> bool:
         return all(np.hypot(*np.subtract(p, q)) > 2.5 for k, q in enumerate(oracle.points) if k != but)
 
-    names = ["pull", "clicks", "move", "nudge", "remove", "brush", "erase", "polygon", "zoom", "pan", "feather"]
+    names = ["pull", "clicks", "path", "move", "nudge", "remove", "brush", "erase", "polygon", "zoom", "pan", "feather"]
     name = dice.choice([*names, "undo", "undo", "redo", "invert", "clear-mask", "clear-points"])
     index = dice.randrange(len(oracle.points)) if oracle.points else -1
     if name in ("pull", "clicks"):
-        p, g = place(), place(3.0)
+        p, g = place(), place(3.0 if name == "pull" else 0.0)  # a click beside the picture sets nothing
         return (name, p, g) if free(p) and np.hypot(*np.subtract(p, g)) > 3 else None
+    if name == "path":
+        way = [place() for _ in range(dice.randint(3, 5))]
+        spread = [np.hypot(*np.subtract(p, q)) for p, q in pairwise(way)]
+        return (name, way) if free(way[0]) and min(spread) > 8 else None  # none is so near that it would be left out
     if name in ("move", "nudge", "remove") and index < 0:
         return None
     if name == "move":
@@ -323,8 +343,8 @@ def _random_action(dice: random.Random, oracle: Oracle) -> tuple[Any, ...] | Non
 
 
 def _equal(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    (p, m, f), (q, n, g) = a, b
-    return p == q and f == g and ((m is None) == (n is None)) and (m is None or np.array_equal(m, n))
+    (p, v, m, f), (q, w, n, g) = a, b
+    return p == q and v == w and f == g and ((m is None) == (n is None)) and (m is None or np.array_equal(m, n))
 
 
 def _out(value: Any) -> Any:

@@ -88,14 +88,15 @@ def test_python_and_the_browser_agree_over_a_real_kernel_after_fifty_random_sequ
     lab.page.evaluate(HANDS)
     lab.widget(".gd-stage[data-frame]")
     dice, oracle = random.Random(1), Oracle(SIZE, BRUSH)
-    state = "[canvas.points, None if canvas.mask is None else np.packbits(canvas.mask).tolist(), canvas.feather]"
+    mask = "None if canvas.mask is None else np.packbits(canvas.mask).tolist()"
+    state = f"[canvas.points, canvas.via, {mask}, canvas.feather]"
 
     for number in range(50):
         actions = random_actions(dice, oracle, 6)
         lab.page.evaluate("(a) => hands(document.querySelector('.gd-canvas')).act(a)", actions)
         points, free = shown(lab.page, SIZE)
         mask = None if oracle.mask is None else np.packbits(oracle.mask).tolist()
-        wanted = [oracle.points, mask, oracle.feather]
+        wanted = [oracle.points, oracle.via, mask, oracle.feather]
 
         lab.wait_until(f"{state} == {wanted!r}", seconds=20)
         assert np.allclose(np.reshape(points, (-1, 2)), np.reshape(oracle.points, (-1, 2))), (number, actions)
@@ -115,6 +116,7 @@ def test_python_and_the_browser_agree_after_any_sequence_of_actions(page, tenth)
         points, free = bench.shown()
 
         assert canvas.points == oracle.points, (seed, actions)
+        assert canvas.via == oracle.via, (seed, actions)
         assert canvas.feather == oracle.feather, (seed, actions)
         assert canvas.selected == page.evaluate("model.get('selected')"), (seed, actions)
         assert (canvas.mask is None) == (oracle.mask is None), (seed, actions)
@@ -149,6 +151,221 @@ def test_zoomed_drawing_hits_the_pixel_that_one_sees(page):
         bench.talk()
 
         assert points_near(bench.canvas.points, marks, within=0.5), (ratio, bench.canvas.points)
+
+
+def test_a_click_beside_the_picture_sets_nothing(bench):
+    page, canvas = bench.page, bench.canvas
+    click(page, "zoom-out")
+    page.mouse.click(*spot(page, -4, 20))
+    pull(page, (70, 20), (30, 20))
+    page.mouse.click(*spot(page, 10, 10))
+    page.mouse.click(*spot(page, 20, 52))
+    bench.talk()
+    assert canvas.points == []
+    assert page.locator(".gd-status").inner_text().startswith("Outside the picture nothing is set.")
+
+    page.mouse.click(*spot(page, 30, 12))  # the first click inside still waits for its target
+    pull(page, (40, 20), (70, 20))  # what is pulled beyond the edge goes to the edge
+    bench.talk()
+    assert points_near(canvas.points, [[10, 10], [30, 12], [40, 20], [63, 20]])
+
+
+def trace(page, way, steps=3):
+    """Press at the first image pixel, move through the others, let go at the last."""
+    page.mouse.move(*spot(page, *way[0]))
+    page.mouse.down()
+    for p in way[1:]:
+        page.mouse.move(*spot(page, *p), steps=steps)
+    page.mouse.up()
+
+
+def arc(p, g, height, points=40):
+    """Half an ellipse from p over to g, image px."""
+    turns = np.linspace(0, np.pi, points)
+    across = np.subtract(g, p)
+    up = np.array([across[1], -across[0]]) / np.hypot(*across) * height
+    return [np.add(p, g) / 2 - across / 2 * np.cos(t) + up * np.sin(t) for t in turns]
+
+
+def circle(x, y, radius):
+    return [(x + radius * np.cos(t), y + radius * np.sin(t)) for t in np.linspace(0, 6, 30)]
+
+
+def test_paths_and_regions_reach_a_real_kernel_and_are_undone(notebook):
+    lab = notebook(CELL)
+    page = lab.page
+    page.evaluate(HANDS)
+    lab.widget(".gd-stage[data-frame]")
+
+    click(page, "path")
+    trace(page, arc((10, 30), (34, 30), 16), steps=1)
+    lab.wait_until("len(canvas.via) == 1")
+    click(page, "region")
+    trace(page, circle(10, 30, 8), steps=1)
+    lab.wait_until("len(canvas.points) > 12 and len(canvas.via) == len(canvas.points) // 2")
+    page.wait_for_function("document.querySelector('.gd-status').textContent.startsWith('The region moves')")
+    assert page.locator("[data-point]").count() == lab.value("len(canvas.points)")
+
+    page.keyboard.press("Control+z")
+    lab.wait_until("len(canvas.points) == 2 and len(canvas.via) == 1")
+    trace(page, circle(50, 10, 5), steps=1)
+    page.wait_for_function("document.querySelector('.gd-status').textContent.startsWith('No handle lies')")
+    page.keyboard.press("Control+z")
+    lab.wait_until("canvas.points == [] and canvas.via == []")
+
+
+def test_a_path_is_thinned_and_goes_where_the_pointer_went(bench):
+    page, canvas = bench.page, bench.canvas
+    click(page, "path")
+    drawn = arc((10, 30), (50, 28), 20)
+    trace(page, drawn)
+    bench.talk()
+
+    assert points_near(canvas.points, [drawn[0], drawn[-1]])
+    way = np.array(canvas.task.ways[0])
+    assert 8 < len(canvas.via[0]) <= 60
+    assert np.linalg.norm(np.diff(way, axis=0), axis=1).min() >= 1.99
+    assert all(np.linalg.norm(np.array(drawn) - p, axis=1).min() < 2 for p in way)
+    assert all(np.linalg.norm(way - p, axis=1).min() < 3 for p in np.array(drawn))
+    shaft = page.locator(".gd-shafts .gd-line").get_attribute("points").split()
+    assert abs(len(shaft) - len(way)) <= 3
+    assert "along a path" in page.locator("[data-point='0']").get_attribute("aria-label")
+
+
+def test_a_long_path_has_sixty_points_at_most_between_its_ends(page):
+    bench = CanvasPage(page, DragCanvas(noise(640, 480)))
+    click(page, "path")
+    trace(page, [(20 + 15 * k, 240 + 150 * np.sin(k / 2)) for k in range(40)], steps=6)
+    bench.talk()
+
+    assert 40 <= len(bench.canvas.via[0]) <= 60
+
+
+def test_a_path_drawn_from_a_handle_takes_the_place_of_its_arrow(bench):
+    page, canvas = bench.page, bench.canvas
+    pull(page, (10, 10), (30, 10))
+    pull(page, (10, 40), (30, 40))
+    click(page, "path")
+    page.mouse.click(*spot(page, 10, 10))
+    page.mouse.click(*spot(page, 50, 20))
+    bench.talk()
+    assert len(canvas.points) == 4  # clicks draw nothing
+    assert canvas.selected == 0
+
+    trace(page, [(10, 10), (20, 22), (40, 20)])
+    trace(page, [(30, 40), (50, 40)])  # a target is moved, as by the other tool
+    bench.talk()
+    assert points_near(canvas.points, [[10, 10], [40, 20], [10, 40], [50, 40]])
+    assert [len(stops) for stops in canvas.via] == [5, 0]
+
+    click(page, "undo"), click(page, "undo")
+    bench.talk()
+    assert points_near(canvas.points, [[10, 10], [30, 10], [10, 40], [30, 40]])
+    assert canvas.via == []
+
+
+def test_an_end_that_is_moved_leaves_the_path_and_a_nudged_arrow_takes_it_along(bench):
+    page, canvas = bench.page, bench.canvas
+    canvas.points, canvas.via = [[10, 10], [30, 10], [10, 40], [30, 40]], [[[14, 20], [26, 20]], []]
+    bench.talk()
+    pull(page, (30, 10), (40, 12))
+    bench.talk()
+    assert points_near(canvas.points[:2], [[10, 10], [40, 12]])
+    assert canvas.via == [[[14, 20], [26, 20]], []]
+
+    page.locator(".gd-stage").focus()
+    page.keyboard.press("ArrowRight")
+    bench.talk()
+    assert points_near(canvas.points[:2], [[11, 10], [41, 12]])
+    assert canvas.via == [[[15, 20], [27, 20]], []]
+
+    page.keyboard.press("Delete")
+    bench.talk()
+    assert canvas.points == [[10, 40], [30, 40]]
+    assert canvas.via == []
+    click(page, "undo")
+    bench.talk()
+    assert canvas.via == [[[15, 20], [27, 20]], []]
+
+
+def test_escape_gives_up_a_path_and_a_region(bench):
+    page, canvas = bench.page, bench.canvas
+    canvas.points = [[10, 10], [30, 10]]
+    bench.talk()
+    for tool in ("path", "region"):
+        click(page, tool)
+        page.mouse.move(*spot(page, 20, 20))
+        page.mouse.down()
+        page.mouse.move(*spot(page, 40, 30), steps=5)
+        page.locator(".gd-sketch polyline, .gd-sketch polygon").first.wait_for()
+        page.keyboard.press("Escape")
+        page.mouse.move(*spot(page, 50, 40), steps=3)
+        page.mouse.up()
+        bench.talk()
+        assert page.locator(".gd-sketch polyline, .gd-sketch polygon").count() == 0
+        assert page.locator(".gd-status").inner_text() == "Dropped."
+    assert canvas.points == [[10, 10], [30, 10]]
+    assert canvas.via == []
+
+
+def test_a_circled_region_is_covered_with_handles_and_undone_in_one_step(bench):
+    page, canvas = bench.page, bench.canvas
+    click(page, "region")
+    trace(page, circle(20, 24, 9))
+    bench.talk()
+    assert canvas.points == []
+    assert page.locator(".gd-status").inner_text().startswith("First draw an arrow inside the region")
+
+    click(page, "drag")
+    pull(page, (20, 24), (32, 20))
+    click(page, "region")
+    page.mouse.click(*spot(page, 20, 24))
+    assert page.locator(".gd-status").inner_text().startswith("Draw a closed curve")
+    for _ in range(2):  # the second time the same sentence is to be seen again
+        trace(page, circle(50, 10, 5))
+        bench.talk()
+        assert page.locator(".gd-status").inner_text().startswith("No handle lies in the region")
+        click(page, "zoom-in"), click(page, "fit"), page.mouse.click(*spot(page, 20, 24))
+    trace(page, circle(20, 24, 9))
+    bench.talk()
+    points = np.array(canvas.points)
+    assert len(points) > 16
+    assert np.allclose(points[1::2] - points[0::2], points[1] - points[0])
+    assert len(bench.shown()[0]) == len(points)
+    assert page.locator(".gd-status").inner_text().startswith("The region moves as a whole now")
+
+    click(page, "undo")
+    bench.talk()
+    assert points_near(canvas.points, [[20, 24], [32, 20]])
+    click(page, "redo")
+    bench.talk()
+    assert np.array_equal(canvas.points, points)
+
+
+def test_paths_and_regions_are_drawn_with_keys_alone(bench):
+    page, canvas = bench.page, bench.canvas
+    press = page.keyboard.press
+
+    def corners(*steps):
+        for step in steps:
+            for key in step:
+                press("Shift+Arrow" + {"l": "Left", "r": "Right", "u": "Up", "d": "Down"}[key])
+            press("Space")
+
+    page.locator(".gd-stage").focus()
+    press("c")
+    corners("l", "d", "r", "r")
+    press("Backspace")
+    press("Enter")
+    bench.talk()
+    assert np.allclose(np.diff(canvas.task.ways[0], axis=0), [[0, 10], [10, 0]])
+
+    press("Escape"), press("Escape")
+    press("r")
+    corners("lllu", "dd", "rr", "uu")
+    press("Enter")
+    bench.talk()
+    assert len(canvas.via) == len(canvas.points) // 2 > 4
 
 
 def test_the_mask_is_painted_erased_inverted_cleared_and_filled(bench):
@@ -302,6 +519,15 @@ def test_fingers_draw_and_pinch(browser):
         bench.talk()
         assert points_near(bench.canvas.points, [[10, 10], [30, 12]])
 
+        click(page, "path")
+        touch("Start", spot(page, 10, 40))
+        for p in ((20, 30), (30, 40)):
+            touch("Move", spot(page, *p))
+        touch("End")
+        bench.talk()
+        assert points_near(bench.canvas.points[2:], [[10, 40], [30, 40]])
+        assert points_near(bench.canvas.via[1], [[20, 30]])
+
         scale, (x, y) = _scale(page), spot(page, 32, 24)
         touch("Start", (x - 40, y), (x + 40, y))
         touch("Move", (x - 60, y), (x + 60, y))
@@ -309,7 +535,7 @@ def test_fingers_draw_and_pinch(browser):
         touch("End")
         bench.talk()
         assert _scale(page) == pytest.approx(2 * scale, rel=0.02)
-        assert len(bench.canvas.points) == 2
+        assert len(bench.canvas.points) == 4
         assert np.allclose(spot(page, 32, 24), (x, y), atol=2)
 
 
@@ -320,7 +546,7 @@ def test_a_locked_canvas_can_be_looked_at_but_not_changed(bench):
     page = bench.page
     before = page.locator(".gd-stage").get_attribute("data-frame")
 
-    for name in ("brush", "erase", "drag", "polygon", "invert", "clear-points", "undo"):
+    for name in ("brush", "erase", "drag", "path", "region", "polygon", "invert", "clear-points", "undo"):
         page.locator(f"[data-action='{name}']").dispatch_event("click")
     pull(page, (10, 20), (20, 22))
     page.keyboard.press("Delete")

@@ -95,9 +95,20 @@ def test_a_schedule_is_painted_with_the_mouse(opened):
     lab.page.mouse.move(*on_screen(lab, 0, 8, 1))
     lab.page.mouse.up()
 
-    lab.wait_until("e.counts == (2, 2, 2, 2, 0, 0, 3, 0, 1, 0)")
+    lab.wait_until("e.counts == (2, 2, 2, 2, 0, 0, 3, 2, 1, 0)")
     lab.page.mouse.move(*on_screen(lab, 0, 2, 4))
     assert lab.value("e.counts[2]") == 2, "without a button nothing is painted"
+
+
+def test_a_quick_stroke_leaves_no_timestep_out(opened):
+    lab = opened("ScheduleStrip")
+    lab.page.mouse.move(*on_screen(lab, 0, 1, 4))
+    lab.page.mouse.down()
+    lab.page.mouse.move(*on_screen(lab, 0, 8, 4))
+    lab.page.mouse.up()
+
+    lab.wait_until("e.chosen.value == 8")
+    assert lab.value("e.counts")[1:9] == [4] * 8
 
 
 def test_a_press_on_a_curve_goes_to_its_drag(opened):
@@ -114,7 +125,7 @@ def test_a_press_on_a_handle_shows_its_landscape(opened):
 
     picture_changes(lab, lambda: lab.page.mouse.click(*on_screen(lab, 0, 40, 28)))
 
-    lab.widget("text=loss of handle 1 is least")
+    lab.widget("text=loss of handle 2 is least")
 
 
 def test_a_press_on_a_rung_goes_to_its_timestep(opened):
@@ -154,6 +165,19 @@ def test_text_stands_out_from_the_page(opened, theme):
     ink = lab.page.get_by_text("cost up to").last.evaluate(f"{style}.color")
     paper = lab.widget(".jp-Notebook").evaluate(f"{style}.backgroundColor")
     assert abs(_lightness(ink) - _lightness(paper)) > 0.5
+
+
+def test_a_picture_lies_on_a_light_card_with_a_margin_in_the_dark_too(opened):
+    lab = opened("ScheduleStrip")
+    card, img = lab.widget(".gd-pointed"), lab.widget(".gd-pointed img")
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        assert _lightness(card.evaluate("e => getComputedStyle(e).backgroundColor")) > 0.95
+
+    outer, inner = card.bounding_box(), img.bounding_box()
+    assert inner["x"] >= outer["x"] + 8
+    assert inner["x"] + inner["width"] <= outer["x"] + outer["width"] - 8
+    assert inner["y"] + inner["height"] <= outer["y"] + outer["height"] - 8
 
 
 def _lightness(css):

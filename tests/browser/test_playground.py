@@ -100,6 +100,16 @@ def test_stop_takes_less_than_two_seconds_and_continue_goes_on(notebook):
     status(lab, "Stopped after drag").wait_for()
 
 
+def test_a_suggested_mask_is_shown_and_undone_in_one_step(notebook):
+    lab = notebook(tiny(drags=2))
+    button(lab, "Suggest mask").click()
+    status(lab, re.compile(r"The mask now covers \d+ % of the picture")).wait_for()
+    lab.wait_until("not (playground.canvas.mask == task.mask).all()")
+
+    lab.page.locator(".gd-playground [data-action='undo'][aria-disabled='false']").click()
+    lab.wait_until("(playground.canvas.mask == task.mask).all()")
+
+
 @pytest.mark.slow
 def test_memory_stays_flat_over_twenty_edits(notebook):
     lab = notebook(tiny(drags=2))

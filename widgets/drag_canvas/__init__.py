@@ -1,4 +1,4 @@
-"""The drag canvas: draw arrows and a mask on a picture with mouse, finger, pen or keys.
+"""The drag canvas: draw arrows, paths and a mask on a picture with mouse, finger, pen or keys.
 
 Python holds the state and checks it; canvas.js draws it and hears the user. Each action of the user arrives here once,
 at its end. Undo and redo live in the browser, shared by all views of one canvas.
@@ -18,7 +18,8 @@ from PIL import Image, ImageFilter, ImageOps
 
 from gooddrag.errors import BadInput
 from gooddrag.task import DragTask
-from widgets.drag_canvas.traits import Mask, Picture, Points, Trails
+from widgets.drag_canvas.paths import is_inside, kept_paths, pairs_of, paths_inside, with_region
+from widgets.drag_canvas.traits import Mask, Outline, Paths, Picture, Points, Trails
 from widgets.drag_canvas.wire import decode_picture, encode_picture
 from widgets.still import with_still
 
@@ -26,7 +27,7 @@ LARGEST_SIDE = 2048  # px; a picture that the user drops is scaled down to this
 LARGEST_FILE = 100_000_000  # bytes
 PICTURES_KEPT = 8  # that undo can bring back; canvas.js has the same number
 STILL_SIDE = 640  # px
-EDITED = ("image", "_picture", "points", "mask", "feather", "selected", "compare")  # what the browser may have changed
+EDITED = ("image", "_picture", "points", "via", "mask", "feather", "selected", "compare")  # by the browser too
 
 
 class DragCanvas(anywidget.AnyWidget):
@@ -37,8 +38,8 @@ class DragCanvas(anywidget.AnyWidget):
     start
         A `DragTask`, a folder that holds one, a picture or a path to one; None asks the user for a picture.
     mode
-        What the pointer does: "drag" draws and moves arrows, "brush", "erase" and "polygon" change the mask, "pan"
-        moves the picture.
+        What the pointer does: "drag" draws and moves arrows, "path" draws curved ones, "region" circles what is to move
+        as a whole, "brush", "erase" and "polygon" change the mask, "pan" moves the picture.
     **traits
         Any of the attributes below.
 
@@ -48,6 +49,9 @@ class DragCanvas(anywidget.AnyWidget):
         RGB picture or None. A picture of another size takes away the mask and the points that lie outside.
     points
         Handle, target, handle, target, … as [x, y] in image pixels, pixel centres at integers.
+    via
+        For each arrow the list of [x, y] that its handle passes by; [] where all arrows are straight. Where `points`
+        are set, an arrow with two new ends is straight, and all others keep their paths.
     mask
         Bool (H, W), True where the picture may change; None: everywhere.
     brush, feather
@@ -71,8 +75,9 @@ class DragCanvas(anywidget.AnyWidget):
 
     image = Picture()
     points = Points()
+    via = Paths()
     mask = Mask()
-    mode = traitlets.Enum(["drag", "brush", "erase", "polygon", "pan"], "drag").tag(sync=True)
+    mode = traitlets.Enum(["drag", "path", "region", "brush", "erase", "polygon", "pan"], "drag").tag(sync=True)
     brush = traitlets.Float(12.0, min=0.5).tag(sync=True)
     feather = traitlets.Float(0.0, min=0.0).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
@@ -82,6 +87,7 @@ class DragCanvas(anywidget.AnyWidget):
     trails = Trails()
     status = traitlets.Unicode("").tag(sync=True)
     _picture = traitlets.List([0, 0, 0]).tag(sync=True)  # number, width and height of `image`; undo sends an old number
+    _region = Outline()  # what the user has circled; taken at once
 
     def __init__(self, start: DragTask | Image.Image | Path | str | None = None, *, mode: str = "drag", **traits: Any):
         self.name, self.prompt = "drag", ""
@@ -97,7 +103,7 @@ class DragCanvas(anywidget.AnyWidget):
         else:
             self.set_trait("image", start)
         with self.hold_sync():
-            for name, value in traits.items():
+            for name, value in sorted(traits.items(), key=_paths_last):
                 if not self.has_trait(name):
                     raise TypeError(f"DragCanvas has no attribute '{name}'.")
                 setattr(self, name, value)
@@ -111,10 +117,12 @@ class DragCanvas(anywidget.AnyWidget):
         BadInput
             When it is none yet: no picture, no arrow, an empty mask, a point outside.
         """
-        if self.image is None:
-            raise BadInput("There is no picture yet: drop one on the canvas or set its `image`.")
-        points = np.reshape(self.points, (-1, 2))
-        return DragTask(self.image, points[0::2], points[1::2], self.mask, self.name, self.prompt)
+        return self._task_with(self.mask)
+
+    @property
+    def unmasked(self) -> DragTask:
+        """The task as if everything might change; raises BadInput as `task`."""
+        return self._task_with(None)
 
     @property
     def soft_mask(self) -> np.ndarray | None:
@@ -157,10 +165,17 @@ class DragCanvas(anywidget.AnyWidget):
             del self._encoded[next(iter(self._encoded))]
         return known[1]
 
+    def _task_with(self, mask: np.ndarray | None) -> DragTask:
+        if self.image is None:
+            raise BadInput("There is no picture yet: drop one on the canvas or set its `image`.")
+        points, via = np.reshape(self.points, (-1, 2)), tuple(map(np.array, self.via))
+        return DragTask(self.image, points[0::2], points[1::2], mask, self.name, self.prompt, via)
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser sent; where it doesn't fit, send back what there is.
 
-        An undo across pictures names the old one by its number; it is put back before points and mask that fit it.
+        An undo across pictures names the old one by its number; it is put back before points and mask that fit it, and
+        points before the paths that fit them.
         """
         with self.hold_sync():
             number = sync_data.get("_picture", self._picture)[0]
@@ -170,20 +185,30 @@ class DragCanvas(anywidget.AnyWidget):
                 else:
                     self.status = "That picture is too long ago to be brought back."
             try:
-                super().set_state({k: v for k, v in sync_data.items() if k != "image"})
+                super().set_state({k: v for k, v in sorted(sync_data.items(), key=_paths_last) if k != "image"})
             except (BadInput, traitlets.TraitError) as error:
                 self.status = str(error)
             true = self.get_state([name for name in EDITED if name in sync_data])
             self._states_to_send.update(k for k, v in true.items() if not _same(v, sync_data[k]))
+            if self._region:
+                self._take_region()
 
     def notify_change(self, change: Any) -> None:
         """Where the picture changes, what depends on it changes in the same breath."""
         with self.hold_sync():
             if change["name"] == "image":
                 self._follow_picture(change["old"], change["new"])
-            if change["name"] == "points" and self.selected >= len(self.points) // 2:
-                self.selected = -1
+            if change["name"] == "points":
+                self._follow_points(change["old"])
             super().notify_change(change)
+
+    def _follow_points(self, old: list[list[float]]) -> None:
+        """The browser itself keeps points and paths in agreement, unless it knew less than is known here."""
+        arrows = len(self.points) // 2
+        if self.selected >= arrows:
+            self.selected = -1
+        if self.via and ("points" not in self._property_lock or len(self.via) != arrows):
+            self.via = kept_paths(self.via, old, self.points)
 
     def _follow_picture(self, old: Image.Image | None, new: Image.Image | None) -> None:
         known = [number for number, picture in self._album.items() if picture is new]
@@ -195,24 +220,42 @@ class DragCanvas(anywidget.AnyWidget):
         self.set_trait("_picture", [number, *size])
         if isinstance(old, Image.Image) and old.size == size:
             return
-        pairs = [self.points[k : k + 2] for k in range(0, len(self.points), 2)]
-        kept = [pair for pair in pairs if all(0 <= x <= size[0] - 1 and 0 <= y <= size[1] - 1 for x, y in pair)]
+        pairs = pairs_of(self.points)
+        kept = [pair for pair in pairs if all(is_inside(p, size) for p in pair)]
         had_mask = self.mask is not None
         self.points = [point for pair in kept for point in pair]
+        drawn, self.via = self.via, paths_inside(self.via, size)
+        straight = sum(map(bool, drawn)) - sum(map(bool, self.via))
         self.mask, self.preview, self.trails = None, None, []
         if new is not None:
             self.brush = max(1.0, float(round(max(size) / 24)))
             self.feather = 0.0
-        lost = [f"{len(pairs) - len(kept)} arrow(s) outside it"] * (len(kept) < len(pairs)) + ["the mask"] * had_mask
+        lost = [f"{len(pairs) - len(kept)} arrow(s) outside it"] * (len(kept) < len(pairs))
+        lost += [f"{straight} path(s) that led outside"] * (straight > 0) + ["the mask"] * had_mask
         if lost and new is not None:
             self.status = f"The new picture is {size[0]}×{size[1]} px, so {' and '.join(lost)} had to go."
 
     def _show(self, task: DragTask) -> None:
         with self.hold_sync():
             self.points, self.mask = [], None
-            self.image = task.image
-            self.mask, self.points = task.mask, np.stack([task.handles, task.targets], 1).reshape(-1, 2)
+            self.image, self.mask = task.image, task.mask
+            self._show_drags(task)
             self.name, self.prompt = task.name, task.prompt
+
+    def _show_drags(self, task: DragTask) -> None:
+        self.points = np.stack([task.handles, task.targets], 1).reshape(-1, 2).tolist()
+        self.via = [stops.tolist() for stops in task.via]
+
+    def _take_region(self) -> None:
+        """Let what the user has circled move as a whole, or say why that can't be."""
+        corners, self._region = self._region, []
+        if self.locked:
+            return
+        try:
+            task, self.status = with_region(self.unmasked, corners)
+            self._show_drags(task)
+        except BadInput as error:
+            self.status = str(error)
 
     def _on_message(self, _: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
         """A file arrives in pieces, since servers refuse large messages."""
@@ -248,6 +291,11 @@ class DragCanvas(anywidget.AnyWidget):
             return bundle
         text = f"DragCanvas with {len(self.points) // 2} drag(s)"
         return with_still(bundle[0], encode_picture(self.still()), text), bundle[1]
+
+
+def _paths_last(trait: tuple[str, Any]) -> bool:
+    """A sorting key: paths are set after the points that they belong to."""
+    return trait[0] == "via"
 
 
 def _same(ours: Any, theirs: Any) -> bool:

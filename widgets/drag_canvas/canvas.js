@@ -9,14 +9,19 @@
  * @typedef {{width: number, height: number, bits: Uint8Array, count: number}} Mask bits: 1 where the picture may change
  * @typedef {{left: number, top: number, right: number, bottom: number}} Box pixels, right and bottom not included
  * @typedef {{scale: number, x: number, y: number}} Frame screen = (image + 0.5) * scale + (x, y), in CSS pixels
- * @typedef {{_picture: number[], points: Point[], mask: DataView | null, feather: number}} Edited what undo brings back
+ * @typedef {{_picture: number[], points: Point[], via: Point[][], mask: DataView | null, feather: number}} Edited what
+ *   undo brings back
  * @typedef {{move: (at: Point, event: PointerEvent) => void, end: (at: Point, event: PointerEvent) => void,
  *   cancel: () => void}} Gesture `at` on the screen, from the stage's corner
  */
 
-const EDITED = ["_picture", "points", "mask", "feather"];
+const EDITED = ["_picture", "points", "via", "mask", "feather"];
 const SHOWN = ["image", "preview", "mode", "brush", "selected", "locked", "compare", "trails", "status"];
 const MOST_PAIRS = 100;
+const MOST_STOPS = 900; // on all paths together, as in task.py
+const MOST_OF_PATH = 60; // so that a region's dozen handles can have their copies of it
+const MOST_OF_OUTLINE = 200;
+const LEAST_GAP = 2; // image pixels between two points of a curve
 const MOST_UNDONE = 200;
 const PICTURES_KEPT = 8; // as in __init__.py
 const LARGEST_FILE = 100_000_000; // bytes, as in __init__.py
@@ -74,6 +79,9 @@ function inside(p, size) {
   return [rounded(clamp(p[0], 0, size[0] - 1)), rounded(clamp(p[1], 0, size[1] - 1))];
 }
 
+/** Whether a point lies on a pixel of the picture. @param {Point} p @param {number[]} size */
+const onPicture = (p, size) => p.every((v, k) => v >= -0.5 && v <= size[k] - 0.5);
+
 /**
  * The index of the point nearest to a screen point, or -1.
  * @param {Point[]} onScreen @param {Point} at @param {number} reach
@@ -84,6 +92,26 @@ function nearest(onScreen, at, reach) {
     if (apart(p, at) <= (best < 0 ? reach : apart(onScreen[best], at))) best = k;
   });
   return best;
+}
+
+/**
+ * A curve with fewer points: at most `most` between its ends, each some way from the one before.
+ * @param {Point[]} way in image pixels @param {number} most @returns {Point[]}
+ */
+function thinned(way, most) {
+  const length = way.reduce((sum, p, k) => sum + (k ? apart(way[k - 1], p) : 0), 0);
+  const gap = Math.max(LEAST_GAP, length / most);
+  const end = way[way.length - 1];
+  const kept = [way[0]];
+  for (const p of way) if (apart(kept[kept.length - 1], p) >= gap) kept.push(p);
+  while (kept.length > 1 && apart(kept[kept.length - 1], end) < gap) kept.pop();
+  return [...kept, end];
+}
+
+/** All that the pointer did since the last event. @param {PointerEvent} event @returns {PointerEvent[]} */
+function coalesced(event) {
+  const events = event.getCoalescedEvents?.() ?? [];
+  return events.length ? events : [event];
 }
 
 /** @param {number[]} size @param {number} value @returns {Mask} */
@@ -241,7 +269,7 @@ function sameBytes(a, b) {
 
 /** @param {Edited} a @param {Edited} b */
 function sameEdited(a, b) {
-  const rest = (/** @type {Edited} */ e) => JSON.stringify([e._picture, e.points, e.feather]);
+  const rest = (/** @type {Edited} */ e) => JSON.stringify([e._picture, e.points, e.via, e.feather]);
   return rest(a) === rest(b) && sameBytes(a.mask, b.mask);
 }
 
@@ -301,8 +329,8 @@ class Store {
 
   /** @returns {Edited} */
   snapshot() {
-    const [_picture, points, mask, feather] = EDITED.map((name) => this.model.get(name));
-    return { _picture, points, mask, feather };
+    const [_picture, points, via, mask, feather] = EDITED.map((name) => this.model.get(name));
+    return { _picture, points, via, mask, feather };
   }
 
   /** @param {string} name */
@@ -317,6 +345,12 @@ class Store {
 
   get pairs() {
     return this.now.points.length / 2;
+  }
+
+  /** What each arrow's handle passes by. @returns {Point[][]} */
+  get paths() {
+    const { via } = this.now;
+    return via.length === this.pairs ? via : Array(this.pairs).fill([]);
   }
 
   /** The mask to show, or null where everything may change. @returns {Mask | null} */
@@ -496,6 +530,8 @@ class Store {
 
 const ICONS = {
   drag: "M5 19 17 7M10 6h8v8M3.5 19a2 2 0 1 0 4 0 2 2 0 1 0-4 0",
+  path: "M3.5 19a2 2 0 1 0 4 0 2 2 0 1 0-4 0M5.5 17c0-15 12-15 12 0M13.5 13.5l4 4 4-4",
+  region: "M9 4q-4 1-5 5M15 4q4 1 5 5M20 15q-1 4-5 5M9 20q-4-1-5-5M8 12h8M13 9l3 3-3 3",
   brush: "M14 4l6 6-8 7-5-5zM7 12l5 5c-1 3-5 4-8 3 2-1 1-5 3-8",
   erase: "M4 15 14 5l6 6-9 9H8zM9 10l6 6M11 20h9",
   polygon: "M5 8 13 4l7 7-4 9H7zM5 8h.01M13 4h.01M20 11h.01M16 20h.01M7 20h.01",
@@ -516,6 +552,8 @@ const ICONS = {
 const GROUPS = {
   tools: [
     ["drag", "Drag arrows (D): press on a point and pull, or click twice"],
+    ["path", "Path (C): press on a handle and draw the curve to its target"],
+    ["region", "Region (R): draw an arrow, then circle what is to move along with it as a whole"],
     ["brush", "Brush (B): paint what may change"],
     ["erase", "Eraser (E): paint what stays as it is"],
     ["polygon", "Polygon (P): click corners; Enter or a double click fills, Esc drops it"],
@@ -543,8 +581,11 @@ const GROUPS = {
 };
 const TOOLS = GROUPS.tools.map(([name]) => name);
 const MASK_TOOLS = ["brush", "erase", "polygon"];
+const CURVE_TOOLS = ["path", "region"];
 const KEYS = {
   d: "drag",
+  c: "path",
+  r: "region",
   b: "brush",
   e: "erase",
   p: "polygon",
@@ -558,16 +599,19 @@ const KEYS = {
 const HELP = [
   ["Tab", "to the arrows' ends, one by one"],
   ["Arrow keys", "nudge what is focused by 1 px (Shift 10, Alt 0.1), else move the picture"],
-  ["Enter", "a new arrow in the middle; on a point: done, on to the next"],
+  ["Enter", "a new arrow in the middle; on a point: done, on to the next; a polygon, path or region: done"],
   ["Delete", "the arrow that is selected"],
   ["Ctrl+Z, Ctrl+Y", "undo, redo"],
-  ["D B E P H", "drag, brush, eraser, polygon, move the picture"],
-  ["Space", "with a mask tool: a dab of the brush, or a corner, at the cross that the arrow keys move"],
+  ["D C R", "drag straight, along a path, a whole region"],
+  ["B E P H", "brush, eraser, polygon, move the picture"],
+  ["Space", "at the cross that the arrow keys move: a dab of the brush, a corner, a point of a path or round a region"],
   ["[ ]", "a smaller, a larger brush"],
   ["I", "invert the mask"],
   ["+ - 0", "zoom in, out, fit; so does the wheel once the picture has the focus"],
   ["Esc", "drop what is under way, select nothing"],
 ];
+
+const LASSO = "Draw a closed curve around what is to move as a whole, with an arrow's handle inside.";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -635,6 +679,7 @@ function build(el) {
     base: make("canvas", { class: "gd-base", "aria-hidden": "true" }),
     veil: make("canvas", { class: "gd-veil", "aria-hidden": "true" }),
     trails: make("svg:g", { class: "gd-trails" }),
+    shafts: make("svg:g", { class: "gd-shafts" }),
     arrows: make("svg:g", { class: "gd-arrows" }),
     sketch: make("svg:g", { class: "gd-sketch" }),
     divider: make("div", {
@@ -666,7 +711,7 @@ function build(el) {
       ...HELP.flatMap(([key, text]) => [make("dt", {}, key), make("dd", {}, text)]),
     ),
   };
-  const marks = make("svg:svg", { class: "gd-marks" }, parts.trails, parts.arrows, parts.sketch);
+  const marks = make("svg:svg", { class: "gd-marks" }, parts.trails, parts.shafts, parts.arrows, parts.sketch);
   const stage = make(
     "div",
     { class: "gd-stage", tabindex: 0, role: "application" },
@@ -717,6 +762,8 @@ class View {
     this.draft = null;
     /** @type {Point[]} */
     this.polygon = [];
+    /** @type {Point[]} the curve under way, of a path or round a region */
+    this.way = [];
     /** @type {Point | null} where the pointer, or the keys' cross, is */
     this.hover = null;
     this.cross = false; // whether the keys moved it last
@@ -839,6 +886,7 @@ class View {
     this.pending = null;
     this.draft = null;
     this.polygon = [];
+    this.way = [];
     this.invalidate({ marks: true });
   }
 
@@ -854,6 +902,8 @@ class View {
       "clear-mask": this.locked || !store.now.mask,
       upload: store.get("locked"),
       drag: this.locked,
+      path: this.locked,
+      region: this.locked,
       brush: this.locked,
       erase: this.locked,
       polygon: this.locked,
@@ -1080,26 +1130,32 @@ class View {
     );
   }
 
-  /** The arrows' elements stay as long as their arrows, so that the focus stays too. */
+  /** The arrows' elements stay as long as their arrows, so that the focus stays too. Shafts lie below all ends. */
   paintArrows() {
-    const { arrows } = this.parts;
+    const { arrows, shafts } = this.parts;
     const points = this.points;
-    const { mask } = this.store;
+    const { mask, paths } = this.store;
     while (arrows.children.length > points.length / 2) {
       if (arrows.lastChild.contains(this.focus)) this.parts.stage.focus({ preventScroll: true }); // or keys go astray
       arrows.lastChild.remove();
+      shafts.lastChild.remove();
     }
-    while (arrows.children.length < points.length / 2) arrows.append(arrowElement(arrows.children.length));
+    while (arrows.children.length < points.length / 2) {
+      shafts.append(shaftElement());
+      arrows.append(arrowElement(arrows.children.length));
+    }
     [...arrows.children].forEach((/** @type {any} */ element, k) => {
-      const [p, g] = [points[2 * k], points[2 * k + 1]];
-      const [x, y] = p.map(Math.round);
+      const way = [points[2 * k], ...paths[k], points[2 * k + 1]];
+      const [x, y] = way[0].map(Math.round);
       const held = mask ? !mask.bits[y * mask.width + x] : false;
-      placeArrow(element, k, [p, g], [toScreen(this.frame, p), toScreen(this.frame, g)], held);
-      set(element, { class: `gd-arrow${k === this.selected ? " gd-selected" : ""}${held ? " gd-held" : ""}` });
+      const onScreen = way.map((p) => toScreen(this.frame, p));
+      placeArrow(element, shafts.children[k], k, way, onScreen, held);
+      const look = `gd-arrow${k === this.selected ? " gd-selected" : ""}${held ? " gd-held" : ""}`;
+      for (const part of [element, shafts.children[k]]) set(part, { class: look });
     });
   }
 
-  /** What is being drawn: the second click's line, the polygon, the brush. */
+  /** What is being drawn: the second click's line, the polygon, the curve, the brush. */
   paintSketch() {
     const { sketch } = this.parts;
     const at = this.hover && toScreen(this.frame, this.hover);
@@ -1119,6 +1175,7 @@ class View {
       parts.push(make("svg:polygon", { class: "gd-area", points }));
       parts.push(...corners.map((p) => make("svg:circle", { class: "gd-corner", cx: p[0], cy: p[1], r: 4 })));
     }
+    if (this.way.length) parts.push(...this.sketchWay(at));
     if (at && (this.mode === "brush" || this.mode === "erase") && !this.locked) {
       const r = Math.max(this.store.get("brush") * this.frame.scale, 1.5);
       for (const name of ["gd-brush-outer", "gd-brush-inner"]) {
@@ -1130,6 +1187,18 @@ class View {
       parts.push(make("svg:path", { class: "gd-brush-outer", d }), make("svg:path", { class: "gd-brush-inner", d }));
     }
     sketch.replaceChildren(...parts);
+  }
+
+  /** The curve under way; the keys' one goes on to the cross. @param {Point | null} at on the screen */
+  sketchWay(at) {
+    const way = this.way.map((p) => toScreen(this.frame, p));
+    const points = [...way, ...(at && !this.gesture ? [at] : [])].map((p) => p.join()).join(" ");
+    if (this.mode === "region") return [make("svg:polygon", { class: "gd-area", points })];
+    return [
+      make("svg:polyline", { class: "gd-casing", points }),
+      make("svg:polyline", { class: "gd-line", points }),
+      make("svg:circle", { class: "gd-handle-dot", cx: way[0][0], cy: way[0][1], r: 6 }),
+    ];
   }
 
   paintDivider() {
@@ -1178,6 +1247,7 @@ class View {
     if (mode === "pan" || this.locked) return this.panning(at);
     if (mode === "brush" || mode === "erase") return this.stroking(at, event, mode === "brush" ? 1 : 0);
     if (mode === "polygon") return this.cornering(at);
+    if (mode === "region") return this.circling(at);
     const reach = REACH[/** @type {keyof typeof REACH} */ (event.pointerType)] ?? REACH.mouse;
     const index = this.pending
       ? -1
@@ -1186,7 +1256,12 @@ class View {
           at,
           reach,
         );
-    return index < 0 ? this.drawing(at) : this.moving(at, index);
+    if (mode === "path" && index >= 0 && index % 2 === 0) return this.pathing(at, index >> 1);
+    if (index >= 0) return this.moving(at, index);
+    if (onPicture(toImage(this.frame, at), this.size))
+      return mode === "path" ? this.pathing(at, this.store.pairs) : this.drawing(at);
+    this.say(`Outside the picture nothing is set.${this.pending ? " Click inside it; Esc drops the handle." : ""}`);
+    return null;
   }
 
   /** @param {PointerEvent} event */
@@ -1258,9 +1333,7 @@ class View {
   drawing(start) {
     const from = this.pending ?? inside(toImage(this.frame, start), this.size);
     const second = Boolean(this.pending);
-    const room = this.store.pairs < MOST_PAIRS;
-    if (!room) this.say(`There are ${MOST_PAIRS} arrows, which is the most: delete one first.`);
-    this.pending = room ? from : null;
+    this.pending = this.hasRoom(this.store.pairs) ? from : null;
     return {
       move: () => {},
       end: (at) => {
@@ -1271,13 +1344,73 @@ class View {
           return;
         }
         this.pending = null;
-        this.add(from, to);
+        this.add([from, to]);
       },
       cancel: () => {
         this.pending = second ? from : null;
         this.invalidate({ marks: true });
       },
     };
+  }
+
+  /** The way of arrow k, which may be a new one. @param {Point} start @param {number} k @returns {Gesture | null} */
+  pathing(start, k) {
+    if (!this.hasRoom(k)) return null;
+    if (k < this.store.pairs) this.focusPoint(2 * k);
+    const from = this.store.now.points[2 * k] ?? inside(toImage(this.frame, start), this.size);
+    return this.tracing(start, from, (way) => this.add(way, k), "Press on a handle and draw the curve to its target.");
+  }
+
+  /** Whether there can be an arrow k; says why not. @param {number} k */
+  hasRoom(k) {
+    if (k >= MOST_PAIRS) this.say(`There are ${MOST_PAIRS} arrows, which is the most: delete one first.`);
+    return k < MOST_PAIRS;
+  }
+
+  /** What is to move as a whole. @param {Point} start @returns {Gesture | null} */
+  circling(start) {
+    const from = inside(toImage(this.frame, start), this.size);
+    return this.led() ? this.tracing(start, from, (way) => this.sendRegion(way), LASSO) : null;
+  }
+
+  /** Whether there is an arrow for a region to follow; says so where not. */
+  led() {
+    if (!this.store.pairs) this.say("First draw an arrow inside the region: it says where the region is to go.");
+    return this.store.pairs > 0;
+  }
+
+  /**
+   * A curve drawn with the pointer.
+   * @param {Point} start @param {Point} first in image pixels @param {(way: Point[]) => void} done
+   * @param {string} hint for those who only click @returns {Gesture}
+   */
+  tracing(start, first, done, hint) {
+    const place = (/** @type {Point} */ at) => inside(toImage(this.frame, at), this.size);
+    const stop = () => {
+      this.way = [];
+      this.invalidate({ marks: true });
+    };
+    let far = false;
+    this.way = [first];
+    return {
+      move: (at, event) => {
+        far ||= apart(start, at) > SLOP;
+        this.way.push(...coalesced(event).map((e) => place(this.at(e))));
+        this.invalidate({ marks: true });
+      },
+      end: (at) => {
+        const way = [...this.way, place(at)];
+        stop();
+        if (far || apart(start, at) > SLOP) done(way);
+        else this.say(hint);
+      },
+      cancel: stop,
+    };
+  }
+
+  /** Python covers with handles what lies inside, and says so. @param {Point[]} way around it */
+  sendRegion(way) {
+    this.store.write({ _region: thinned(way, MOST_OF_OUTLINE), status: "" });
   }
 
   /** @param {Point} start @param {number} index @returns {Gesture} */
@@ -1326,8 +1459,7 @@ class View {
     if (fresh) this.store.tell({ box: whole(mask) }); // all of it could change until now
     return {
       move: (_, event) => {
-        const events = event.getCoalescedEvents?.() ?? [];
-        for (const e of events.length ? events : [event]) line(toImage(this.frame, this.at(e)), event.timeStamp);
+        for (const e of coalesced(event)) line(toImage(this.frame, this.at(e)), event.timeStamp);
       },
       end: () => {
         this.store.endStroke(true);
@@ -1380,12 +1512,16 @@ class View {
     this.say(`${what}: ${share < 1 ? "under 1" : Math.round(share)} % of the picture may change.`);
   }
 
-  /** @param {Point} p @param {Point} g */
-  add(p, g) {
-    const points = [...this.store.now.points, p, g];
-    const k = points.length / 2 - 1;
-    this.store.commit({ points, selected: k });
-    this.say(`Arrow ${k + 1}: ${said(p)} → ${said(g)}.`);
+  /** Arrow k, a new one or one that is there, goes along a curve. @param {Point[]} way @param {number} [k] */
+  add(way, k = this.store.pairs) {
+    const [points, via] = [[...this.store.now.points], [...this.store.paths]];
+    const others = via.reduce((sum, stops, n) => sum + (n === k ? 0 : stops.length), 0);
+    const thin = thinned(way, Math.min(MOST_OF_PATH, MOST_STOPS - others));
+    const [p, g] = [thin[0], thin[thin.length - 1]];
+    points.splice(2 * k, 2, p, g);
+    via[k] = thin.slice(1, -1);
+    this.store.commit({ points, via: bent(via), selected: k });
+    this.say(`Arrow ${k + 1}: ${said(p)} → ${said(g)}${via[k].length ? ", along a path" : ""}.`);
     this.focusPoint(2 * k + 1);
   }
 
@@ -1399,7 +1535,9 @@ class View {
   /** @param {number} k */
   deleteArrow(k) {
     if (k < 0 || k >= this.store.pairs || this.locked) return;
-    this.store.commit({ points: this.store.now.points.filter((_, n) => n >> 1 !== k), selected: -1 });
+    const { now, paths } = this.store;
+    const points = now.points.filter((_, n) => n >> 1 !== k);
+    this.store.commit({ points, via: bent(paths.filter((_, n) => n !== k)), selected: -1 });
     this.parts.stage.focus({ preventScroll: true });
     this.say(`Arrow ${k + 1} deleted, ${this.store.pairs} left.`);
   }
@@ -1463,7 +1601,7 @@ class View {
       redo: () => this.say(store.redo() ? "Done again." : "There is nothing to do again."),
       delete: () => this.deleteArrow(this.selected),
       "clear-points": () => {
-        store.commit({ points: [], selected: -1 });
+        store.commit({ points: [], via: [], selected: -1 });
         this.say("All arrows deleted.");
       },
       invert: () => this.invert(),
@@ -1478,7 +1616,7 @@ class View {
 
   /** What is under way goes first. */
   undo() {
-    if (this.polygon.pop() || this.pending) {
+    if (this.polygon.pop() || (!this.gesture && this.way.pop()) || this.pending) {
       this.pending = null;
       return this.invalidate({ marks: true });
     }
@@ -1610,7 +1748,7 @@ class View {
   }
 
   escape() {
-    const busy = this.gesture || this.pending || this.polygon.length;
+    const busy = this.gesture || this.pending || this.polygon.length || this.way.length;
     this.drop();
     if (!busy && this.selected >= 0 && !this.locked) this.select(-1);
     this.parts.stage.focus({ preventScroll: true });
@@ -1626,7 +1764,7 @@ class View {
     const moved = (/** @type {Point} */ p) => inside([p[0] + by * dx, p[1] + by * dy], this.size);
     if (index >= 0) {
       if (!this.locked) this.put(index, moved(this.store.now.points[index]), merge);
-    } else if (MASK_TOOLS.includes(this.mode) && !this.locked) {
+    } else if ([...MASK_TOOLS, ...CURVE_TOOLS].includes(this.mode) && !this.locked) {
       this.hover = moved(this.hover ?? this.centre());
       this.cross = true;
       this.say(`Cross at ${said(this.hover)}.`);
@@ -1640,16 +1778,17 @@ class View {
   }
 
   /**
-   * Both ends together, as far as both stay inside.
+   * The whole arrow, as far as all of it stays inside.
    * @param {number} k @param {number} dx @param {number} dy @param {string} merge
    */
   nudgeArrow(k, dx, dy, merge) {
-    const { points } = this.store.now;
-    const ends = points
-      .slice(2 * k, 2 * k + 2)
-      .map((p) => /** @type {Point} */ ([rounded(p[0] + dx), rounded(p[1] + dy)]));
-    if (ends.some((p) => p.some((v, axis) => v < 0 || v > this.size[axis] - 1))) return;
-    this.store.commit({ points: points.map((p, n) => (n >> 1 === k ? ends[n & 1] : p)) }, merge);
+    const { paths, now } = this.store;
+    const moved = (/** @type {Point} */ p) => /** @type {Point} */ ([rounded(p[0] + dx), rounded(p[1] + dy)]);
+    const ends = now.points.slice(2 * k, 2 * k + 2).map(moved);
+    const stops = paths[k].map(moved);
+    if ([...ends, ...stops].some((p) => p.some((v, axis) => v < 0 || v > this.size[axis] - 1))) return;
+    const points = now.points.map((p, n) => (n >> 1 === k ? ends[n & 1] : p));
+    this.store.commit({ points, via: bent(paths.map((old, n) => (n === k ? stops : old))) }, merge);
     this.say(`Arrow ${k + 1}: ${said(ends[0])} → ${said(ends[1])}.`);
   }
 
@@ -1660,8 +1799,7 @@ class View {
   }
 
   deleteKey() {
-    if (this.polygon.length) {
-      this.polygon.pop();
+    if (this.polygon.pop() || (!this.gesture && this.way.pop())) {
       this.invalidate({ marks: true });
     } else {
       this.deleteArrow(this.selected);
@@ -1677,6 +1815,8 @@ class View {
       this.closePolygon(false);
     } else if (this.mode === "brush" || this.mode === "erase") {
       this.dab();
+    } else if (CURVE_TOOLS.includes(this.mode) && index < 0) {
+      this.endWay();
     } else if (index >= 0) {
       if (index % 2) this.parts.stage.focus({ preventScroll: true });
       else this.focusPoint(index + 1);
@@ -1691,15 +1831,33 @@ class View {
     const p = this.pending ?? this.centre();
     const right = inside([p[0] + Math.round(this.size[0] / 8), p[1]], this.size);
     this.pending = null;
-    this.add(p, right[0] > p[0] ? right : inside([p[0] - Math.round(this.size[0] / 8), p[1]], this.size));
+    this.add([p, right[0] > p[0] ? right : inside([p[0] - Math.round(this.size[0] / 8), p[1]], this.size)]);
     this.focusPoint(2 * this.store.pairs - 2);
   }
 
   spaceKey() {
     if (this.locked) return true;
     if (this.mode === "polygon") this.addCorner(this.hover ?? this.centre());
+    if (CURVE_TOOLS.includes(this.mode)) this.addStop(inside(this.hover ?? this.centre(), this.size));
     if (this.mode === "brush" || this.mode === "erase") this.dab();
     return true;
+  }
+
+  /** The curve goes on to where the cross is. @param {Point} p */
+  addStop(p) {
+    if (this.gesture || !(this.mode === "region" ? this.led() : this.hasRoom(this.store.pairs))) return;
+    this.way.push(p);
+    this.say(`Point ${this.way.length} at ${said(p)}. Enter: done, Esc drops them.`);
+    this.invalidate({ marks: true });
+  }
+
+  /** What the keys have drawn is done. */
+  endWay() {
+    const { way } = this;
+    if (this.gesture || way.length < (this.mode === "region" ? 3 : 2)) return;
+    this.way = [];
+    if (this.mode === "region") this.sendRegion(way);
+    else this.add(way);
   }
 
   /** The brush, once, where the cross is. */
@@ -1740,7 +1898,19 @@ class View {
 /** @param {number} index in points */
 const pointName = (index) => `${index % 2 ? "target" : "handle"} ${(index >> 1) + 1}`;
 
-/** The elements of arrow k: what it is made of, not where. @param {number} k */
+/** The paths, or none where all are straight. @param {Point[][]} paths */
+const bent = (paths) => (paths.some((stops) => stops.length) ? paths : []);
+
+/** The line of an arrow. */
+const shaftElement = () =>
+  make(
+    "svg:g",
+    {},
+    make("svg:polyline", { class: "gd-casing" }),
+    make("svg:polyline", { class: "gd-line" }),
+  );
+
+/** The ends of arrow k and its number: what they are made of, not where. @param {number} k */
 function arrowElement(k) {
   const point = (/** @type {number} */ index, /** @type {Node[]} */ ...children) =>
     make(
@@ -1752,8 +1922,6 @@ function arrowElement(k) {
   return make(
     "svg:g",
     {},
-    make("svg:line", { class: "gd-casing" }),
-    make("svg:line", { class: "gd-line" }),
     point(
       2 * k + 1,
       make("svg:circle", { class: "gd-casing", r: 7 }),
@@ -1766,29 +1934,42 @@ function arrowElement(k) {
   );
 }
 
+/** From one screen point towards another, of length 1. @param {Point} from @param {Point} to @returns {Point} */
+function heading(from, to) {
+  const length = apart(from, to);
+  return length ? [(to[0] - from[0]) / length, (to[1] - from[1]) / length] : [1, 0];
+}
+
 /**
- * @param {any} element of an arrow @param {number} k @param {Point[]} ends @param {Point[]} onScreen
- * @param {boolean} held outside the mask
+ * @param {any} element of an arrow's ends @param {any} shaft @param {number} k @param {Point[]} way
+ * @param {Point[]} onScreen the same @param {boolean} held outside the mask
  */
-function placeArrow(element, k, ends, onScreen, held) {
-  const [p, g] = onScreen;
-  const length = apart(p, g);
-  const [dx, dy] = length ? [(g[0] - p[0]) / length, (g[1] - p[1]) / length] : [1, 0];
+function placeArrow(element, shaft, k, way, onScreen, held) {
+  const [p, g] = [onScreen[0], onScreen[onScreen.length - 1]];
+  const body = onScreen.slice(0, -1);
+  while (body.length > 1 && apart(body[body.length - 1], g) < 22) body.pop(); // the head needs a straight end
+  const last = body[body.length - 1];
+  const length = apart(last, g);
+  const [dx, dy] = heading(last, g);
   const stop = Math.max(0, length - 8);
-  for (const line of element.querySelectorAll("line")) {
-    set(line, { x1: p[0], y1: p[1], x2: p[0] + dx * stop, y2: p[1] + dy * stop });
-  }
+  const points = [...body, [last[0] + dx * stop, last[1] + dy * stop]].map((q) => q.join()).join(" ");
+  for (const line of shaft.querySelectorAll("polyline")) set(line, { points });
   const [target, handle] = element.querySelectorAll("[data-point]");
+  const along = way.length > 2 ? ", along a path" : "";
   set(handle, {
     transform: `translate(${p.join()})`,
-    "aria-label": `${pointName(2 * k)} at ${said(ends[0])}${held ? ", outside the mask" : ""}`,
+    "aria-label": `${pointName(2 * k)} at ${said(way[0])}${along}${held ? ", outside the mask" : ""}`,
   });
-  set(target, { transform: `translate(${g.join()})`, "aria-label": `${pointName(2 * k + 1)} at ${said(ends[1])}` });
+  set(target, {
+    transform: `translate(${g.join()})`,
+    "aria-label": `${pointName(2 * k + 1)} at ${said(way[way.length - 1])}`,
+  });
   const wing = (/** @type {number} */ side) =>
     `${-8 * dx - 7 * dx - 5 * side * dy},${-8 * dy - 7 * dy + 5 * side * dx}`;
   const d = length > 20 ? `M${wing(1)}L${-8 * dx},${-8 * dy}L${wing(-1)}` : "";
   for (const path of target.querySelectorAll("path")) set(path, { d });
-  set(element.querySelector("text"), { x: p[0] - dx * 10 + Math.abs(dy) * 10, y: p[1] - 9 });
+  const [ox, oy] = heading(p, onScreen.find((q) => apart(p, q) > 22) ?? g);
+  set(element.querySelector("text"), { x: p[0] - ox * 10 + Math.abs(oy) * 10, y: p[1] - 9 });
 }
 
 /** The veil's pattern: grey with fine stripes, so that it shows on grey pictures too. @returns {CanvasPattern} */

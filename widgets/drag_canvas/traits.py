@@ -11,7 +11,7 @@ from PIL import Image
 
 from gooddrag.errors import BadInput
 from gooddrag.images import check_size, from_array, read_image, to_rgb
-from gooddrag.task import MOST_PAIRS, DragTask
+from gooddrag.task import MOST_PAIRS, MOST_STOPS, DragTask
 from widgets.drag_canvas.wire import decode_mask, decode_picture, encode_mask, encode_picture
 
 
@@ -87,6 +87,20 @@ class Points(traitlets.TraitType[list[list[float]], Any]):
         return points
 
 
+class Outline(traitlets.TraitType[list[list[float]], Any]):
+    """A closed curve, a list of [x, y] in image pixels."""
+
+    def __init__(self, **how: Any):
+        super().__init__([], **how)
+        self.tag(sync=True)
+
+    def make_dynamic_default(self) -> list[list[float]]:
+        return []
+
+    def validate(self, obj: Any, value: Any) -> list[list[float]]:
+        return path_of(value, "The outline is not a list of [x, y] pairs.")
+
+
 class Trails(traitlets.TraitType[list[list[list[float]]], Any]):
     """Paths that handles took, each a list of [x, y] in image pixels; shown, never edited."""
 
@@ -100,12 +114,34 @@ class Trails(traitlets.TraitType[list[list[list[float]]], Any]):
         return []
 
     def validate(self, obj: Any, value: Any) -> list[list[list[float]]]:
-        wrong = f"The trails are not {self.info_text}."
-        try:
-            paths = list(value)
-        except TypeError as error:
-            raise BadInput(wrong) from error
-        return [path_of(path, wrong) for path in paths]
+        return paths_of(value, f"The trails are not {self.info_text}.")
+
+
+class Paths(Trails):
+    """For each arrow the [x, y] that its handle passes by, in image pixels; [] where all arrows are straight."""
+
+    def validate(self, obj: Any, value: Any) -> list[list[list[float]]]:
+        paths, arrows = paths_of(value, f"The paths are not {self.info_text}."), len(obj.points) // 2
+        if not any(paths):
+            return []
+        if len(paths) != arrows:
+            raise BadInput(
+                f"There are {arrows} arrow(s) but {len(paths)} path(s): set the points first, then a path for each, "
+                "empty for straight."
+            )
+        stops = sum(map(len, paths))
+        if stops > MOST_STOPS:
+            raise BadInput(f"The paths have {stops} points, which is too many: give at most {MOST_STOPS}.")
+        return paths
+
+
+def paths_of(value: Any, wrong: str) -> list[list[list[float]]]:
+    """Anything like a list of (n, 2) → a list of lists of [x, y]; raises BadInput(wrong) else."""
+    try:
+        paths = list(value)
+    except TypeError as error:
+        raise BadInput(wrong) from error
+    return [path_of(path, wrong) for path in paths]
 
 
 def path_of(value: Any, wrong: str) -> list[list[float]]:

@@ -145,7 +145,12 @@ def beside(left: Image.Image, right: Image.Image) -> Image.Image:
 
 def nearest(place: Place, points: np.ndarray) -> int:
     """Which of the points (n, 2) is nearest to a place."""
-    return int(np.hypot(*(points - place[1:]).T).argmin())
+    return int(np.hypot(*(points - (place.x, place.y)).T).argmin())
+
+
+def numbered(count: int) -> list[tuple[str, int]]:
+    """Handles to choose from: people count them from 1, the library from 0."""
+    return [(f"{k + 1}", k) for k in range(count)]
 
 
 def latent_of(backbone: Backbone, image: Image.Image) -> tuple[Frame, Tensor]:

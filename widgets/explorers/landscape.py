@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ipywidgets as ipw
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from gooddrag.features import inside, sample_patch, window
 from gooddrag.methods import SUPERVISIONS, GradientMethod
 from gooddrag.supervision import Norm, Points, patch_losses, step_vector
 from gooddrag.task import DragTask
-from widgets.explorers.base import WIDE, Explorer, Shown, latent_of, nearest, rendered
+from widgets.explorers.base import WIDE, Explorer, Shown, latent_of, nearest, numbered, rendered
 from widgets.pointed import Area, Place
 
 LEAST, MOST = 6, 16  # bounds of the window's radius, in cells
@@ -41,7 +43,7 @@ class LossLandscape(Explorer):
         self.p0, self.g = (self.frame.to_cells(points).to(z0) for points in (task.handles, task.targets))
         self._known: dict[tuple[object, ...], np.ndarray] = {}
         ts = method.timeline.timesteps
-        self.handle = ipw.IntSlider(0, 0, len(self.p0) - 1, description="handle")
+        self.handle: Any = ipw.Dropdown(options=numbered(len(self.p0)), description="handle")
         self.r1 = ipw.IntSlider(method.r1, 0, 8, description="r1 (patch)")
         self.beta = ipw.FloatSlider(value=method.beta, min=0.5, max=12, step=0.5, description="β (step)")
         self.timestep = ipw.SelectionSlider(options=ts[::-1], value=ts[0], description="timestep t")
@@ -87,7 +89,7 @@ class LossLandscape(Explorer):
             self._draw_heat(figure, right, heat)
         row, column = np.unravel_index(np.nanargmin(heat), heat.shape)
         name = {"ipms": "IPMS"}.get(str(self.loss.value), self.loss.value)
-        text = f"The {name} loss of handle {k} is least, {np.nanmin(heat):.1f}, at the offset "
+        text = f"The {name} loss of handle {k + 1} is least, {np.nanmin(heat):.1f}, at the offset "
         text += f"({column - R}, {row - R}); on the handle itself it is {heat[R, R]:.1f}."
         return Shown(rendered(figure), text, (Area.of(left),))
 

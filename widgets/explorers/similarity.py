@@ -75,7 +75,7 @@ class SimilarityExplorer(Explorer):
         return Shown(stacked(*lines), text, _areas(figure_rows, lines))
 
     def point(self, place: Place) -> None:
-        self.x.value, self.y.value = (round(value) for value in place[1:])  # sliders keep to their ends
+        self.x.value, self.y.value = round(place.x), round(place.y)  # sliders keep to their ends
 
     @property
     def place(self) -> Place:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
 import ipywidgets as ipw
 
 import figures
@@ -18,8 +21,8 @@ class ScheduleStrip(Explorer):
     """When to drag and when to denoise. `schedule` is always what the strip shows.
 
     Two sliders and a rule lay the drags out. Then paint over the strip: each timestep gets as many drags as the pointer
-    is high there; – and +, or the arrow keys on the strip, do the same step by step. The next move of a slider lays
-    them out anew.
+    is high there, however quickly it goes by; – and +, or the arrow keys on the strip, do the same step by step. The
+    next move of a slider lays them out anew.
     """
 
     def __init__(self, drags: int = 70, timesteps: int = 38, per_denoise: int = 10, supervision_steps: int = 3):
@@ -76,13 +79,11 @@ class ScheduleStrip(Explorer):
     def change(self, by: int) -> None:
         """More or fewer drags at the chosen timestep; never below 0."""
         at = self.chosen.value
-        self.counts = tuple(max(0, count + by) if k == at else count for k, count in enumerate(self.counts))
-        self.problem = ""
-        self.refresh()
+        self._put({at: self.counts[at] + by})
 
     def point(self, place: Place) -> None:
         self.chosen.value = round(place.x)  # the slider keeps to its ends
-        self.change(round(place.y) - self.counts[self.chosen.value])
+        self._put(painted([*place.way, (place.x, place.y)]) | {self.chosen.value: round(place.y)})
 
     @property
     def place(self) -> Place:
@@ -96,6 +97,23 @@ class ScheduleStrip(Explorer):
             axes.set_title(f"at timestep index {at}: {_number(self.counts[at], 'drag')}", loc="right", fontsize=SMALL)
             axes.set(xlim=(-1, len(self.counts)), ylim=(0, max(*self.counts, 4) * 1.3))
         return Shown(rendered(figure), f"{self.problem} {self.cost}".strip(), (Area.of(axes),))
+
+    def _put(self, counts: Mapping[int, int]) -> None:
+        """Set the drags of some timesteps, never below 0; what lies beyond the strip is passed over."""
+        self.counts = tuple(max(0, counts.get(k, count)) for k, count in enumerate(self.counts))
+        self.problem = ""
+        self.refresh()
+
+
+def painted(line: Sequence[tuple[float, float]]) -> dict[int, int]:
+    """A line through places (timestep index, drags) → drags at each timestep that it passes; where twice, the later."""
+    counts = {round(line[0][0]): round(line[0][1])}
+    for (x0, y0), (x1, y1) in pairwise(line):
+        first, last = round(x0), round(x1)
+        way = 1 if last > first else -1
+        counts |= {k: round(y0 + (k - x0) / (x1 - x0) * (y1 - y0)) for k in range(first + way, last, way)}
+        counts[last] = round(y1)
+    return counts
 
 
 def _number(count: int, word: str) -> str:

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ipywidgets as ipw
 import pandas as pd
 from PIL import Image, ImageDraw
 
 import figures
-from figures.style import COLOURS, LessonFigure
+from figures.style import COLOURS, SMALL, LessonFigure, house_style
 from gooddrag.result import Result
 from gooddrag.trace import Trace
-from widgets.explorers.base import Explorer, Shown, beside, nearest, rendered, stacked
+from widgets.explorers.base import Explorer, Shown, beside, nearest, numbered, rendered, stacked
 from widgets.pointed import Area, Place
 
 CURVES = (6.2, 3.2)  # inches
+ALL = -1  # stands for the mean of all handles
 
 
 class TraceViewer(Explorer):
     """Picture, patch at a handle and curves of a result at a chosen drag.
 
-    Press on a curve to go to the drag there, and on the picture to choose the handle nearest by. Where the edit kept
-    frames (`edit(…, frames=20)`), the picture is the frame nearest to the drag; else it is the original, and the edited
-    picture at the last drag.
+    Distance and drift are the mean of all handles, or those of the one that you choose. Press on a curve to go to the
+    drag there, and on the picture to choose the handle nearest by. Where the edit kept frames (`edit(…, frames=20)`),
+    the picture is the frame nearest to the drag; else it is the original, and the edited picture at the last drag.
     """
 
     def __init__(self, result: Result):
         self.result = result
         self.last = int(result.trace.table["drag"].max())
-        self._curves = [_Curves(figures.drift_curve(result.trace)), _Curves(figures.perturbation_curve(result.trace))]
+        self._perturbation = _Curves(figures.perturbation_curve(result.trace))
+        self._drift: dict[int, _Curves] = {}  # by handle
         self.drag = ipw.IntSlider(self.last, 0, self.last, description="drag")
-        self.handle = ipw.Dropdown(
-            options=[(f"{k + 1}", k) for k in range(len(result.task.handles))], description="handle"
-        )
+        handles = numbered(len(result.task.handles))
+        mean = [("all (mean)", ALL)] if len(handles) > 1 else []
+        self.handle: Any = ipw.Dropdown(options=[*mean, *handles], description="handle")
         play = ipw.Play(value=self.last, min=0, max=self.last, interval=300)
         ipw.link((play, "value"), (self.drag, "value"))
         super().__init__([self.drag, self.handle], below=[play])
@@ -63,20 +67,19 @@ class TraceViewer(Explorer):
         return found
 
     def draw(self) -> Shown:
-        drag = self.drag.value
+        drag, handle = self.drag.value, self.handle.value
         done = self.until(drag)
         way = figures.trajectories(self.frame(drag), done)
-        left = stacked(
-            rendered(way), rendered(figures.before_after(self.patches(drag, self.handle.value or 0), height=2))
-        )
+        patches = self.patches(drag, 0 if handle == ALL else handle)
+        left = stacked(rendered(way), rendered(figures.before_after(patches, height=2)))
         row = int((done.table["point"] == 0).sum()) - 1  # the perturbation is plotted over all steps, not over drags
-        drift, perturbation = self._curves
+        drift, perturbation = self._drift_of(handle), self._perturbation
         right = stacked(drift.with_cursor(drag), perturbation.with_cursor(row))
         scale = left.height / right.height
         areas = [area.moved(left.width, 0, scale) for area in drift.areas]
         areas += [area.moved(left.width, scale * drift.base.height, scale) for area in perturbation.areas]
         picture = Area.of(way.axes[0]).moved((left.width - way.bbox.width) // 2, 0)
-        return Shown(beside(left, right), self._sentence(drag), (*areas, picture))
+        return Shown(beside(left, right), self._sentence(drag, handle), (*areas, picture))
 
     def point(self, place: Place) -> None:
         if place.area == 3:  # after the axes of distance, drift and perturbation
@@ -97,13 +100,29 @@ class TraceViewer(Explorer):
         r = max(4, min(image.size) // 10)
         return image.convert("RGB").crop((x - r, y - r, x + r + 1, y + r + 1))
 
-    def _sentence(self, drag: int) -> str:
-        rows = self.at(drag)
-        left = f"the handles are {rows['distance'].mean():.1f} px from their targets on average"
+    def _drift_of(self, handle: int) -> _Curves:
+        """Distance and drift of a handle, or the mean of all; drawn once."""
+        if handle not in self._drift:
+            figure = figures.drift_curve(Trace(_rows_of(self.result.trace.table, handle)))
+            if handle != ALL and len(self.result.task.handles) > 1:
+                with house_style():
+                    figure.axes[0].set_title(f"handle {handle + 1}", loc="left", fontsize=SMALL)
+            self._drift[handle] = _Curves(figure)
+        return self._drift[handle]
+
+    def _sentence(self, drag: int, handle: int) -> str:
+        rows = _rows_of(self.at(drag), handle)
+        distance, drift, inside = rows[["distance", "drift", "perturbation_inside"]].mean()
+        left = f"handle {handle + 1} is {distance:.1f} px from its target"
+        if handle == ALL:
+            left = f"the handles are {distance:.1f} px from their targets on average"
         if drag == 0:
             return f"Before the first drag {left}."
-        inside = rows["perturbation_inside"].iloc[0]
-        return f"After drag {drag} of {self.last} {left}; drift {rows['drift'].mean():.3f}, perturbation {inside:.3f}."
+        return f"After drag {drag} of {self.last} {left}; drift {drift:.3f}, perturbation {inside:.3f}."
+
+
+def _rows_of(table: pd.DataFrame, handle: int) -> pd.DataFrame:
+    return table if handle == ALL else table[table["point"] == handle]
 
 
 class _Curves:

@@ -56,6 +56,11 @@ class Attempt:
         """How many drags have been done."""
         return len(self.losses)
 
+    @property
+    def left(self) -> str:
+        """How far the handles still have to go, in words."""
+        return f"{self.distances[-1]:.1f} px to go on average"
+
     def trails(self, drag: int | None = None) -> list[list[list[float]]]:
         """The way of each handle, up to a drag or to where it is now: a list of [x, y] each."""
         way = self.way[: None if drag is None else drag + 1]

@@ -26,7 +26,7 @@ def curves(distances: Sequence[float], losses: Sequence[float], drags: int) -> s
     most = max(drags, len(losses), 1)
     return (
         '<div class="gd-curves">'
-        f"{_curve('to go', left, list(enumerate(distances)), most, 'gd-far')}"
+        f"{_curve('to go on average', left, list(enumerate(distances)), most, 'gd-far')}"
         f"{_curve('loss', loss, list(enumerate(losses, start=1)), most, 'gd-loss')}"
         "</div>"
     )

@@ -57,9 +57,8 @@ def _card(attempt: Attempt, title: str, choose: Callable[[Attempt], None]) -> _C
     assert attempt.result is not None
     picture = ipw.Image(value=encode_picture(attempt.result.image), format="png", alt="")
     method = attempt.method
-    state = "stopped" if attempt.result.stopped else f"{attempt.distances[-1]:.1f} px left"
-    button = ipw.Button(
-        description=f"{title}  {method.name}, seed {method.seed}: {state}", tooltip="show this result on the canvas"
-    )
+    state = "stopped" if attempt.result.stopped else attempt.left
+    about = f"{title}  {method.name}, seed {method.seed}, strength {method.strength:g}: {state}"
+    button = ipw.Button(description=about, tooltip="show this result on the canvas")
     button.on_click(lambda _: choose(attempt))
     return _Card(title, picture, button)

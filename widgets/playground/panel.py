@@ -18,7 +18,11 @@ BUTTONS = {  # name: icon, what it does
     "Continue": ("step-forward", "go on where you stopped"),
     "Reset": ("undo", "back to the beginning"),
 }
-RUNS = {"once": "once", "with 3 seeds": "seeds", "with every method": "methods"}
+RUNS = {"once": "once", "with 3 seeds": "seeds", "with 3 strengths": "strengths", "with every method": "methods"}
+WHAT_FOR = (
+    "how often Drag works. Several results are candidates to choose from: another seed draws anew what is drawn at "
+    "random; less strength keeps more of the picture, more strength lets more of it change"
+)
 SHORT = {"description_width": "initial"}
 
 
@@ -30,7 +34,9 @@ class Panel:
             name: ipw.Button(description=name, icon=icon, tooltip=tip) for name, (icon, tip) in BUTTONS.items()
         }
         self.buttons["Drag"].button_style = "primary"
-        self.runs = ipw.Dropdown(options=RUNS, tooltip="how often Drag works").add_class("gd-runs")
+        self.runs = ipw.Dropdown(options=RUNS, tooltip=WHAT_FOR).add_class("gd-runs")
+        tip = "a mask from the arrows, in place of the one that is there: the engine says where they pull"
+        self.suggest = ipw.Button(description="Suggest mask", icon="magic", tooltip=tip)
         tip = "take method and settings from a file, such as a result's settings.json"
         self.load = ipw.FileUpload(accept=".json,.yaml,.yml", description="Load settings", tooltip=tip)
         self.bar = ipw.FloatProgress(min=0.0, max=1.0)
@@ -52,7 +58,7 @@ class Panel:
     ) -> list[ipw.Widget]:
         """Canvas, buttons and results on the left, settings beside them, or below where there is no room."""
         style = ipw.HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>").add_class("gd-style")
-        run = ipw.HBox([*self.buttons.values(), self.runs]).add_class("gd-row")
+        run = ipw.HBox([*self.buttons.values(), self.runs, self.suggest]).add_class("gd-row")
         progress = ipw.HBox([self.bar, self.note]).add_class("gd-progress")
         left = ipw.VBox([canvas, self.warnings, run, progress, self.after, gallery, keeper]).add_class("gd-left")
         right = ipw.VBox([form, self.load, self.curves]).add_class("gd-right")
@@ -84,6 +90,6 @@ class Panel:
         able = {"Drag": not working, "Stop": working, "Continue": can_go_on and not working, "Reset": not working}
         for name, button in self.buttons.items():
             button.disabled = not able[name]
-        self.runs.disabled = self.load.disabled = working
+        self.runs.disabled = self.load.disabled = self.suggest.disabled = working
         self.after.layout.display = None if has_result and not working else "none"
         self.bar.layout.display = None if working else "none"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import ipywidgets as ipw
 import numpy as np
 from PIL import Image
 
+from gooddrag.automask import suggest_mask
 from gooddrag.backbone import Backbone
 from gooddrag.errors import BadInput, EditFailed, is_out_of_memory
 from gooddrag.methods import METHODS, Method, method_for
@@ -34,7 +35,8 @@ from widgets.still import with_still
 
 BREATH = 0.001  # seconds after each gradient step in which the kernel hears clicks
 SEEDS = 3
-DRAWN = ("image", "points", "mask")  # what makes the canvas's task
+NEARBY = 0.08  # how far apart in strength candidates are
+DRAWN = ("image", "points", "via", "mask")  # what makes the canvas's task
 
 
 class Playground(ipw.VBox):
@@ -86,7 +88,8 @@ class Playground(ipw.VBox):
         """Drag what the canvas shows, as often as the choice beside the button says."""
         with self._at_work():
             task, self._queue = self.canvas.task, self._methods()
-            await self._work_off(self._opened(task, self._queue.pop(0)))
+            notes = self._only_once() if len(self._queue) == 1 else []
+            await self._work_off(self._opened(task, self._queue.pop(0)), notes)
 
     async def go_on(self) -> None:
         """Go on where Stop was pressed; where something was changed since, say so and begin anew."""
@@ -96,7 +99,7 @@ class Playground(ipw.VBox):
                 raise BadInput("There is nothing to go on with: press Drag.")
             changed = self._change_since(attempt)
             if not changed:
-                await self._work_off(attempt)
+                await self._work_off(attempt, [])
         if changed:
             await self.drag()
             self._say(f"You have changed {changed}, so this began anew. {self.said}")
@@ -106,6 +109,16 @@ class Playground(ipw.VBox):
         if self.working:
             self._stop = True
             self._say("Stopping …")
+
+    def suggest(self) -> None:
+        """Mask what the drags pull at and where they take it, whatever the mask was; say how much that is."""
+        if self.working:
+            return
+        with self._at_work():
+            self._say("Looking where these drags pull …")
+            mask = suggest_mask(self.backbone, self.canvas.unmasked)
+            self.canvas.mask = mask
+            self._say(f"The mask now covers {100 * mask.mean():.0f} % of the picture: where these drags pull.")
 
     def reset(self) -> None:
         """Back to the picture, the arrows and the settings that the playground began with."""
@@ -139,7 +152,7 @@ class Playground(ipw.VBox):
         self.attempt, task = attempt, attempt.task
         if not _same(task, self._task()):
             points = np.stack([task.handles, task.targets], 1).reshape(-1, 2)
-            self._draw(image=task.image, mask=task.mask, points=points)
+            self._draw(image=task.image, mask=task.mask, points=points, via=task.via)
         self._draw(preview=attempt.result.image, trails=attempt.trails())
         self._warn()
         self._show_state()
@@ -164,19 +177,21 @@ class Playground(ipw.VBox):
 
     # The work
 
-    async def _work_off(self, attempt: Attempt) -> None:
-        """This attempt, then those of the queue; a method that can't do the task is passed over with its sentence."""
-        skipped: list[str] = []
+    async def _work_off(self, attempt: Attempt, notes: list[str]) -> None:
+        """This attempt, then those of the queue; a method that can't do the task is passed over with its sentence.
+
+        `notes` are said at the end.
+        """
         await self._work(attempt)
         while self._queue and not self._stop:
             try:
                 attempt = self._opened(attempt.task, self._queue.pop(0))
             except BadInput as error:
-                skipped.append(str(error))
+                notes.append(str(error))
             else:
                 await self._work(attempt)
-        if skipped:
-            self._say(" ".join([self.said, *skipped]))
+        if notes:
+            self._say(" ".join([self.said, *notes]))
 
     async def _work(self, attempt: Attempt) -> None:
         """Consume the stream of one attempt until its end or a stop."""
@@ -188,7 +203,7 @@ class Playground(ipw.VBox):
                 news, new_picture = tell(step, marks), attempt.see(step)
                 if news is not None:
                     self.panel.bar.value = news.done
-                    self._say(f"{news.phase}: {news.count}. {news.detail}")
+                    self._say(f"{news.phase}: {news.count}. {attempt.left if attempt.distances else news.detail}")
                 if new_picture:
                     self._draw(preview=attempt.moments[-1].picture, trails=attempt.trails())
                     self.panel.show_curves(attempt)
@@ -219,12 +234,23 @@ class Playground(ipw.VBox):
 
     def _methods(self) -> list[Method]:
         method = self.form.method
-        if self.panel.runs.value == "seeds":
+        if self.panel.runs.value == "seeds" and method.draws:
             return [method.with_settings(seed=method.seed + k) for k in range(SEEDS)]
+        if self.panel.runs.value == "strengths":
+            return _around(method)
         if self.panel.runs.value == "methods":
             others = [name for name in METHODS if name != method.name.lower()]
             return [method, *(method_for(name, self.backbone.name) for name in others)]
         return [method]
+
+    def _only_once(self) -> list[str]:
+        """Why there is one candidate where several were asked for."""
+        method = self.form.method
+        reasons = {
+            "seeds": f"Another seed would change nothing: with these settings {method.name} draws nothing at random.",
+            "strengths": f"Strengths nearby would change nothing: with {method.steps} steps they come to as many.",
+        }
+        return [reasons[name] for name in [str(self.panel.runs.value)] if name in reasons]
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -253,6 +279,7 @@ class Playground(ipw.VBox):
         }
         for name, act in acts.items():
             self.panel.buttons[name].on_click(lambda _, act=act: act())
+        self.panel.suggest.on_click(lambda _: self.suggest())
         self.panel.adopt.on_click(lambda _: self.adopt())
         self.panel.steps.observe(lambda change: self.step_back(change["new"]), "value")
         self.canvas.observe(lambda _: self._ours or self._leave(), list(DRAWN))
@@ -300,9 +327,13 @@ class Playground(ipw.VBox):
         if self.canvas.image is not None:
             sentences += self.backbone.notes(self.canvas.image)
         try:
-            self.form.method.steps_to_take()
+            method = self.form.method
+            method.steps_to_take()
         except BadInput as error:
             sentences.append(str(error))
+        else:
+            if self.canvas.via and not method.abilities.paths:
+                sentences.append(f"{method.name} drags straight: take the paths away, or change the method.")
         self.panel.warn(sentences)
 
     def _say(self, text: str) -> None:
@@ -340,21 +371,31 @@ def _same(one: DragTask, other: DragTask | None) -> bool:
     if other is None or one.size != other.size or (one.mask is None) != (other.mask is None):
         return False
     return (
-        np.array_equal(one.handles, other.handles)
-        and np.array_equal(one.targets, other.targets)
+        len(one.ways) == len(other.ways)
+        and all(map(np.array_equal, one.ways, other.ways))
         and (one.mask is None or other.mask is None or np.array_equal(one.mask, other.mask))
         and one.image.tobytes() == other.image.tobytes()
     )
 
 
+def _around(method: Method) -> list[Method]:
+    """The method at its own strength, a little below it and a little above; of those with as many steps only one."""
+    found = {len(method.timeline): method}
+    for strength in (method.strength - NEARBY, method.strength + NEARBY):
+        with suppress(BadInput):  # no strength, or none that leaves a step
+            other = method.with_settings(strength=round(min(strength, 1.0), 4))
+            found.setdefault(len(other.timeline), other)
+    return list(found.values())
+
+
 def _ending(attempt: Attempt) -> str:
     if not attempt.drags and attempt.can_go_on:
         return "Stopped before anything was dragged."
-    left = f"{attempt.distances[-1]:.1f} px left on average"
     if attempt.result is not None and attempt.result.stopped:
-        return f"Stopped after drag {attempt.drags} of {attempt.most_drags}, {left}. Continue goes on from here."
+        done = f"drag {attempt.drags} of {attempt.most_drags}"
+        return f"Stopped after {done}, {attempt.left}. Continue goes on from here."
     reached = "every handle arrived" if attempt.result and attempt.result.reached else "not every handle arrived"
-    return f"Done after {attempt.drags} drag{'s' * (attempt.drags != 1)}: {reached}, {left}."
+    return f"Done after {attempt.drags} drag{'s' * (attempt.drags != 1)}: {reached}, {attempt.left}."
 
 
 def _told(error: Exception) -> str:

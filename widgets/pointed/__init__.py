@@ -39,11 +39,15 @@ class Area(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the user points: which area (from 0), and the values there."""
+    """Where the user points: which area (from 0), and the values there.
+
+    `way` holds the values (x, y) where the pressed pointer has been since the last report, the place of that included.
+    """
 
     area: int
     x: float
     y: float
+    way: tuple[tuple[float, float], ...] = ()
 
 
 class PointedPicture(anywidget.AnyWidget):
@@ -78,7 +82,7 @@ class PointedPicture(anywidget.AnyWidget):
     areas = traitlets.List(traitlets.Any()).tag(sync=True)
     place = traitlets.Any(None).tag(sync=True)
     hover = traitlets.Bool(False).tag(sync=True)
-    _asked = traitlets.List([0, 0, 0.0, 0.0]).tag(sync=True)  # number of the question, area, x, y
+    _asked = traitlets.List([0, 0, 0.0, 0.0]).tag(sync=True)  # number of the question, area, x, y; then the way
     _answered = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, heard: Callable[[Place], None], **traits: Any):
@@ -87,9 +91,9 @@ class PointedPicture(anywidget.AnyWidget):
 
     @traitlets.observe("_asked")
     def _answer(self, change: Any) -> None:
-        number, area, x, y = change["new"]
+        number, area, x, y, *way = change["new"]
         try:
             if 0 <= area < len(self.areas):  # else the picture has changed since
-                self._heard(Place(int(area), float(x), float(y)))
+                self._heard(Place(int(area), float(x), float(y), tuple((float(x), float(y)) for x, y in way)))
         finally:
             self._answered = int(number)

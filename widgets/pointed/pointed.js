@@ -32,21 +32,25 @@ function pixelAt(img, event) {
   ];
 }
 
-/** Asks Python about one place at a time; of the places in between only the last is kept. */
+/** Asks Python about one place at a time; of the places in between the last is kept, and the way there. */
 function asking(model) {
   /** @type {Place | null} */
   let next = null;
+  /** @type {number[][]} */
+  let way = []; // values where the pressed pointer was, from the last question on
   const idle = () => model.get("_asked")[0] === model.get("_answered");
   const ask = () => {
     if (!next || !idle()) return;
-    model.set("_asked", [model.get("_answered") + 1, ...next]);
+    model.set("_asked", [model.get("_answered") + 1, ...next, ...way]);
     model.save_changes();
     next = null;
+    way = [];
   };
   model.on("change:_answered", ask);
   return {
-    /** @param {Place} place */
-    about(place) {
+    /** @param {Place} place @param {number[] | null} from the values before, where the pointer stayed pressed */
+    about(place, from = null) {
+      way = from ? [...way, from] : [];
       next = place;
       ask();
     },
@@ -68,6 +72,8 @@ export default {
 
     const question = asking(model);
     let held = -1; // the area in which the pointer was pressed
+    /** @type {number[] | null} */
+    let last = null; // the values where it was since
 
     const show = () => {
       URL.revokeObjectURL(img.src);
@@ -86,17 +92,20 @@ export default {
       const k = held >= 0 ? held : areas.findIndex((area) => holds(area, at));
       frame.classList.toggle("gd-on-area", k >= 0);
       if (k < 0 || k >= areas.length) return -1;
-      if (held >= 0 || model.get("hover")) question.about([k, ...valuesAt(areas[k], at)]);
+      const values = valuesAt(areas[k], at);
+      if (held >= 0 || model.get("hover")) question.about([k, ...values], last);
+      if (held >= 0) last = values;
       return k;
     };
     frame.addEventListener("pointerdown", (event) => {
       if (!event.isPrimary || event.button !== 0) return;
       held = model.get("areas").findIndex((area) => holds(area, pixelAt(img, event)));
+      last = null;
       if (held >= 0) frame.setPointerCapture(event.pointerId);
       point(event);
     });
     frame.addEventListener("pointermove", (event) => event.isPrimary && point(event));
-    for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => (held = -1));
+    for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => ([held, last] = [-1, null]));
 
     frame.addEventListener("keydown", (event) => {
       const way = KEYS[event.key];
