@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -105,6 +105,7 @@ class Backbone:
     image_multiple: int
     working_side: int | None = None  # pictures are scaled to about this many pixels squared; None: as they are
     added: dict[str, Tensor] = field(default_factory=dict)  # SDXL's pooled text embedding
+    wordless: tuple[Tensor, dict[str, Tensor]] | None = None  # context and `added` of no prompt, where there is one
     knows: str = "pictures of all kinds"  # for the warning about strange pictures
     memory: Memory = "normal"
 
@@ -191,6 +192,14 @@ class Backbone:
             out = level.sqrt() * out + (1 - level).sqrt() * z
         return Look(out, found[0].to(z.dtype) if found else None)
 
+    @cached_property
+    def unprompted(self) -> Backbone:
+        """The same model without its prompt, to guide by what the prompt changes."""
+        if self.wordless is None:
+            return self
+        context, added = self.wordless
+        return replace(self, context=context, added=added, wordless=None)
+
     def features(self, z: Tensor, t: int | Tensor) -> Tensor:
         """Features alone (B, C', h', w'), the same as `predict` gives: the pass ends behind `feature_block`."""
         hook = self.feature_block.register_forward_hook(_leave)
@@ -274,7 +283,8 @@ def load_backbone(
         "pocket"; an alias ("sd15", "sd21", "sdxl"); a hub id; a folder that diffusers saved; or a single
         `.safetensors` file of SD 1.x, 2.x or XL. Distilled (LCM) folders work too.
     prompt
-        Text that describes the picture; empty is what the paper uses. Pocket ignores it.
+        Text that describes the picture, or with `guidance` what it is to become; empty is what the paper uses. Pocket
+        ignores it: its network was trained with one constant in place of all texts.
     device
         Default: CUDA, else Apple's GPU, else CPU.
     dtype
@@ -437,7 +447,9 @@ def from_pipeline(pipe: Any, name: str, prompt: str = "", device: str = "cpu", m
     if not low:
         pipe.to(device)
     scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config)
-    context, added = _embed_prompt(pipe, prompt, reader)
+    (context, added), *wordless = (
+        _on(device, _embed_prompt(pipe, text, reader)) for text in dict.fromkeys([prompt, ""])
+    )
     if pipe.vae.dtype == torch.float16:
         pipe.vae.float()  # whose activations can pass float16's largest number
     vae_scale = 2 ** (len(pipe.vae.config["block_out_channels"]) - 1)
@@ -445,12 +457,13 @@ def from_pipeline(pipe: Any, name: str, prompt: str = "", device: str = "cpu", m
         name=name,
         unet=pipe.unet.to(device=device, memory_format=torch.channels_last),
         codec=VaeCodec(pipe.vae.requires_grad_(False).eval(), parked=low and device != "cpu", tile=TILE[memory]),
-        context=context.to(device),
+        context=context,
         alphas=tuple(scheduler.alphas_cumprod.double().tolist()),
         prediction=scheduler.config["prediction_type"],
         latent_scale=vae_scale,
         image_multiple=vae_scale,
-        added={name: value.to(device) for name, value in added.items()},
+        added=added,
+        wordless=wordless[0] if wordless else None,
         memory=memory,
     )
 
@@ -462,3 +475,8 @@ def _embed_prompt(pipe: Any, prompt: str, device: str) -> tuple[Tensor, dict[str
         prompt, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     return out[0], ({"text_embeds": out[2]} if len(out) > 2 else {})
+
+
+def _on(device: str, embedded: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    context, added = embedded
+    return context.to(device), {name: value.to(device) for name, value in added.items()}

@@ -79,6 +79,14 @@ def ddim_step(z: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float) -
     return add_noise(predict_x0(z, eps, alpha_bar), eps, alpha_bar_next)
 
 
+def guided(eps: Tensor, eps_unprompted: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance: ε(∅) + s (ε(c) − ε(∅)), further along what the prompt c changes (Ho and Salimans 2022).
+
+    With s = 1 it is ε(c), with s = 0 the prompt has no say.
+    """
+    return eps_unprompted + scale * (eps - eps_unprompted)
+
+
 def fresh_noise_scale(alpha_bar: float, alpha_bar_next: float) -> float:
     """σ of a DDPM step from ᾱ to ᾱ_next, √((1−ᾱ_next)/(1−ᾱ)) √(1 − ᾱ/ᾱ_next)  (DDIM, formula 16 with η = 1)."""
     return ((1 - alpha_bar_next) / (1 - alpha_bar)) ** 0.5 * max(1 - alpha_bar / alpha_bar_next, 0.0) ** 0.5

@@ -20,7 +20,7 @@ from gooddrag.errors import BadInput
 from gooddrag.features import Frame
 from gooddrag.loop import Edit
 from gooddrag.lora import Weights, applied, identity_key, refuse_adapted, train_identity
-from gooddrag.methods import Method
+from gooddrag.methods import GradientMethod, Method
 from gooddrag.result import Result
 from gooddrag.steps import Inverted, Learned, Step
 from gooddrag.task import DragTask
@@ -79,6 +79,11 @@ class Editing:
             official=method.official,
         )
         _check_fit(task, self._frame, method)
+        if isinstance(method, GradientMethod) and method.guidance != 1 and backbone.wordless is None:
+            raise BadInput(
+                f"Guidance needs a prompt, and '{backbone.name}' was loaded without one (pocket knows none): load the "
+                "engine with a prompt that says what the picture is to become, or leave guidance at 1."
+            )
         self._adapter: Weights | None = None if method.lora else {}
         self._edit: Edit | None = None
 

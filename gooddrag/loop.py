@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gooddrag.attention import mutual
 from gooddrag.backbone import Backbone, Look
-from gooddrag.diffusion import SourcePath, ddim_step, predict_x0, renewing_step
+from gooddrag.diffusion import SourcePath, ddim_step, guided, predict_x0, renewing_step
 from gooddrag.errors import EditFailed
 from gooddrag.features import Frame, inside, sample_cells
 from gooddrag.lora import Weights
@@ -131,12 +131,16 @@ class Edit(Generic[M]):
     @torch.no_grad()
     def _denoised(self, z: Tensor, i: int, plain: bool, eps: Tensor | None = None) -> Tensor:
         """f(z): one DDIM step, with mutual self-attention where the method wants it."""
-        if self._borrows(plain):
-            with mutual(self.backbone.late_self_attention, self.path.attention(i)):
+        borrows = self._borrows(plain)
+        with mutual(self.backbone.late_self_attention, self.path.attention(i)) if borrows else nullcontext():
+            if eps is None or borrows:
                 eps = self._predict(z, i).eps
-        elif eps is None:
-            eps = self._predict(z, i).eps
+            eps = self._guided(z, eps, i)
         return self._next(z, eps, i)
+
+    def _guided(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        """The noise prediction that a denoise step goes by."""
+        return eps
 
     def _borrows(self, plain: bool) -> bool:
         """Whether a denoise step takes keys and values from the source; `plain`: it follows drags at its timestep."""
@@ -330,6 +334,15 @@ class GradientEdit(Edit[G]):
         chance = torch.Generator().manual_seed(self.method.seed * steps + i)
         noise = torch.randn(z.shape, generator=chance).to(z)
         return self.M * renewing_step(z, eps, noise, *self._levels(i), eta) + (1 - self.M) * plain
+
+    def _guided(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        """Further along what the prompt changes, inside the mask."""
+        if self.method.guidance == 1:
+            return eps
+        with self._steered(i):
+            wordless = self.backbone.unprompted.predict(z, self.timesteps[i]).eps
+        followed = guided(eps, wordless, self.method.guidance)
+        return followed if self.M is None else self.M * followed + (1 - self.M) * eps
 
     def _borrows(self, plain: bool) -> bool:
         return {"always": True, "after_drags": not plain, "off": False}[self.method.mutual_attention]

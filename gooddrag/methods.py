@@ -170,6 +170,9 @@ class GradientMethod(Method, frozen=True):
     patience: int | None = Field(
         default=None, ge=1, description="stop after so many drags in a row that moved no handle"
     )
+    guidance: float = Field(
+        default=1.0, ge=0, le=100, description="how far denoising follows the prompt inside the mask (1: as it says)"
+    )
     mutual_attention: Literal["after_drags", "always", "off"] = Field(
         default="after_drags", description="when denoising takes keys and values from the source"
     )
