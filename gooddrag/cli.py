@@ -167,7 +167,7 @@ def _prepare(order: Order, device: str | None, vae: Path | None, memory: Any) ->
         from gooddrag.backbone import load_backbone
 
         engine = load_backbone(order.backbone, order.task.prompt, device, vae=vae, memory=memory)
-    for sentence in [*order.task.warnings(), *engine.notes(order.task.image)]:
+    for sentence in [*order.task.warnings(), *method.notes(order.task), *engine.notes(order.task.image)]:
         note(sentence)
     if order.fingerprint not in (None, engine.fingerprint):
         note("The stored result was made with other weights (or another prompt), so the picture will differ.")

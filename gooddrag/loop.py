@@ -216,7 +216,8 @@ class GradientEdit(Edit[G]):
 
     def __init__(self, backbone: Backbone, task: DragTask, method: G, frame: Frame, path: SourcePath, adapter: Weights):
         super().__init__(backbone, task, method, frame, path, adapter)
-        self.route, self.points = self.route.after(replace(self.points, reach=method.reach))
+        route, points = replace(self.route, ahead=method.beta), replace(self.points, reach=method.reach)
+        self.route, self.points = route.after(points)
         if self.M is None and method.quirks.empty_mask_locks:
             self.M = torch.zeros_like(self.z[:, :1])
         self.stale: Tensor | None = None  # features from before the last gradient step

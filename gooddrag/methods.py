@@ -6,6 +6,7 @@ loop of their own name it here; the loops are in `rivals/`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -24,8 +25,10 @@ from gooddrag.supervision import (
     patch_sum,
     standard_loss,
 )
+from gooddrag.task import DragTask
 
 SUPERVISIONS: dict[str, Supervision] = {"ipms": ipms_loss, "standard": standard_loss}
+LONG_WAY = 1.25  # times the straight way: from there on a path is told to need more drags
 LATENT_CELL = 4  # feature cells, see `features.CELLS_PER_LATENT`
 
 
@@ -123,6 +126,10 @@ class Method(BaseModel, frozen=True, extra="forbid", validate_default=True):
         """The schedule, as data; empty where it depends on the task."""
         raise NotImplementedError
 
+    def notes(self, task: DragTask) -> list[str]:
+        """What a user should know before dragging this task with these settings; one sentence each."""
+        return []
+
     def with_settings(self, /, **changes: Any) -> Self:
         """The same method with some fields changed, validated again. Nested fields: `lora={"steps": 20}`."""
         settings = self.model_dump()
@@ -196,6 +203,15 @@ class GradientMethod(Method, frozen=True):
         if self.schedule == "aldd":
             return aldd(self.drags, self.per_denoise, len(self.timeline))
         return drag_then_denoise(self.drags, len(self.timeline))
+
+    def notes(self, task: DragTask) -> list[str]:
+        drags, per_denoise = (math.ceil(count * task.detour) for count in (self.drags, self.per_denoise))
+        if task.detour < LONG_WAY or not self.drags:
+            return []
+        return [
+            f"The longest path is {task.detour:.1f} times as long as the direct way: where handles don't get to its "
+            f"end, raise drags to about {drags} and per_denoise to about {per_denoise}."
+        ]
 
     @property
     def loss(self) -> Supervision:

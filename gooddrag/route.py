@@ -19,10 +19,15 @@ from gooddrag.supervision import Points
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """Where each handle is to go by and by. `stops` (n, m, 2) in cells; shorter ways repeat their last stop."""
+    """Where each handle is to go by and by. `stops` (n, m, 2) in cells; shorter ways repeat their last stop.
+
+    A handle turns to the next stop as soon as it is nearer than `ahead` to the present one: with β, the length of a
+    whole step, it never slows down on its way, and cuts corners by less than that.
+    """
 
     stops: Tensor
     leg: Tensor  # (n,) which stop each handle heads for
+    ahead: float = 0.0  # cells
 
     @classmethod
     def along(cls, stops: Sequence[Tensor]) -> Route:
@@ -43,16 +48,16 @@ class Route:
         return self.stops[torch.arange(len(self.leg), device=self.leg.device), self.leg]
 
     def after(self, points: Points) -> tuple[Route, Points]:
-        """Let every handle that has reached its stop head for the next one that it hasn't reached.
+        """Let every handle that is near enough to its stop head for the next one that it isn't near to.
 
         A handle whose stop is the last one keeps it; `points.under_way` then says that it has arrived.
         """
         route, last = self, self.stops.shape[1] - 1
         while not route.straight:
-            reached = ~points.under_way & (route.leg < last)
-            if not reached.any():
+            passed = (points.distance < max(self.ahead, points.reach)) & (route.leg < last)
+            if not passed.any():
                 break
-            route = replace(route, leg=route.leg + reached)
+            route = replace(route, leg=route.leg + passed)
             points = replace(points, g=route.heading)
         return route, points
 

@@ -102,6 +102,12 @@ class DragTask:
         between = self.via or [np.zeros((0, 2))] * len(self.handles)
         return [np.vstack([p, stops, g]) for p, stops, g in zip(self.handles, between, self.targets, strict=True)]
 
+    @property
+    def detour(self) -> float:
+        """How many times longer the longest way is than the longest straight drag; 1 where all go straight."""
+        lengths = [np.linalg.norm(np.diff(way, axis=0), axis=1).sum() for way in self.ways]
+        return max(1.0, float(max(lengths) / max(self.distances.max(), 1.0))) if self.via else 1.0
+
     def with_points(self, handles: Any, targets: Any, via: Any = ()) -> DragTask:
         """The same picture and mask with other points."""
         return replace(self, handles=handles, targets=targets, via=via)

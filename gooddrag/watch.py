@@ -65,7 +65,7 @@ def tell(step: Step, marks: dict[Drag | Denoise, float]) -> News | None:
             count = f"step {step.at + 1} of {step.of}"
         case _:
             return None
-    return News("dragging and denoising", name, count, f"{step.distances.max():.1f} px to go", done)
+    return News("dragging and denoising", name, count, f"{step.distances.mean():.1f} px to go", done)
 
 
 def _side_task(name: str, step: Learned | Inverted, detail: str) -> News:

@@ -244,6 +244,23 @@ def test_the_form_follows_the_chosen_method():
     assert form.method.lora.steps == 20  # what suits pocket
 
 
+def test_the_short_cut_is_a_choice_of_its_own_and_can_be_changed():
+    form = SettingsForm(GoodDrag.for_pocket(), "pocket")
+    assert ("GoodDrag, fast", "gooddrag-fast") in form.chooser.options
+    form.chooser.value = "gooddrag-fast"
+    assert form.method == GoodDrag.fast()
+    form.controls["drags"].value = 20
+    assert form.method == GoodDrag.fast(drags=20)
+    form.chooser.value = "gooddrag"
+    assert form.method == GoodDrag.for_pocket()
+
+
+def test_a_long_path_is_said_to_need_more_drags(playground):
+    handle, target = playground.canvas.points[:2]
+    playground.canvas.via = [[[handle[0], 2.0], [target[0], 2.0]], *playground.canvas.via[1:]]
+    assert "raise drags" in playground.panel.warnings.value
+
+
 def test_seeds_come_side_by_side_and_each_can_be_shown(playground):
     playground.panel.runs.value = "seeds"
     playground.form.controls["lora"].value = True

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import ipywidgets as ipw
 from pydantic import BaseModel
 
-from gooddrag.methods import METHODS, Method, method_for
+from gooddrag.methods import METHODS, PRESETS, Method, method_for
 from gooddrag.settings import parse_settings
 
 LABELS, FOLDED_LABELS = {"description_width": "12.5em"}, {"description_width": "9em"}
@@ -63,10 +63,13 @@ class SettingsForm(ipw.VBox):
         self.backbone = backbone
         self.kinds: dict[str, Any] = {name: kind for name, kind in METHODS.items() if kind is not type(method)}
         self.kinds = {method.name.lower(): type(method)} | self.kinds
+        presets = {name: make(backbone) for name, make in PRESETS.items()}
         self.controls: dict[str, Any] = {}  # by name; those of nested settings as "lora.steps"
         self._ticks: set[str] = set()  # names of nested settings
         self._watchers: list[Callable[[], None]] = []
         options = [(kind.__name__, name) for name, kind in self.kinds.items()]
+        options += [(f"{preset.name}, {name.partition('-')[2]}", name) for name, preset in presets.items()]
+        self.kinds |= {name: type(preset) for name, preset in presets.items()}
         self.chooser = ipw.Dropdown(options=options, description="method", style=LABELS)
         self.in_sight, self.rest = ipw.VBox(), ipw.VBox()
         self.fold = ipw.Accordion([self.rest], titles=["All settings"])
@@ -91,7 +94,7 @@ class SettingsForm(ipw.VBox):
 
     def show(self, method: Method) -> None:
         """Let the form describe a method."""
-        if self.chooser.value != method.name.lower():
+        if self.kinds[str(self.chooser.value)] is not type(method):
             self.chooser.value = method.name.lower()  # which shows its usual settings, and now these:
         settings = list(_settings(method))
         self.controls = {setting.name: _control(setting) for setting in settings}
@@ -115,7 +118,7 @@ class SettingsForm(ipw.VBox):
 
     def _show_usual(self) -> None:
         name = str(self.chooser.value)
-        self.show(method_for(name, self.backbone) if name in METHODS else self.kinds[name]())
+        self.show(method_for(name, self.backbone) if name in [*METHODS, *PRESETS] else self.kinds[name]())
 
     def _tell(self) -> None:
         for call in self._watchers:

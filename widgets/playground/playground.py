@@ -334,6 +334,8 @@ class Playground(ipw.VBox):
         else:
             if self.canvas.via and not method.abilities.paths:
                 sentences.append(f"{method.name} drags straight: take the paths away, or change the method.")
+            elif (task := self._task()) is not None:
+                sentences += method.notes(task)
         self.panel.warn(sentences)
 
     def _say(self, text: str) -> None:
