@@ -2,7 +2,8 @@
 
     python benchmarks/engine.py [--model pocket|sd] [--drags 20] [--repeats 3]
 
-All run the same edit on the same weights in one process, in turn: inversion, source path, drags, denoising, no adapter.
+All run the same edit on the same weights in one process, in turn: inversion, source path, drags, denoising, with an
+adapter that is there already.
 The literal algorithm (tests/reference) is the paper's; `published.py` spends what the published code does. Each is
 compared with the mode of the engine that gives its results. Prints a line for each with medians: seconds, ratio, the
 largest difference of the final latents, and the share of the engine's time inside the U-Net, forwards and backwards.
@@ -28,11 +29,12 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.published import on_grids, published_edit, unfrozen
+from benchmarks.published import on_grids, published_edit, some_adapter, unfrozen
 from gooddrag.architectures import ARCHITECTURES, Architecture, vae_config
 from gooddrag.backbone import Backbone, VaeCodec, load_backbone
 from gooddrag.doctor import processor, versions
 from gooddrag.editor import iter_edit
+from gooddrag.lora import Weights, folded
 from gooddrag.methods import GoodDrag
 from gooddrag.speed import shipped_task
 from gooddrag.steps import Denoised
@@ -127,16 +129,17 @@ def stable_diffusion(drags: int) -> tuple[Backbone, DragTask, GoodDrag]:
     return backbone, shipped_task(256), GoodDrag(drags=drags, steps=12, **SAME)
 
 
-def ours(backbone: Backbone, task: DragTask, method: GoodDrag) -> torch.Tensor:
+def ours(backbone: Backbone, task: DragTask, method: GoodDrag, adapter: Weights) -> torch.Tensor:
     """The engine's final latent (1, C, h, w)."""
-    steps = [step for step in iter_edit(backbone, task, method, use_cache=False) if isinstance(step, Denoised)]
+    with folded(backbone.unet, adapter, 1.0):
+        steps = [step for step in iter_edit(backbone, task, method, use_cache=False) if isinstance(step, Denoised)]
     return steps[-1].latent
 
 
-def literally(backbone: Backbone, task: DragTask, method: GoodDrag) -> torch.Tensor:
+def literally(backbone: Backbone, task: DragTask, method: GoodDrag, adapter: Weights) -> torch.Tensor:
     """The literal algorithm's."""
     z0, handles, targets, mask, settings = on_grids(backbone, task, method)
-    with unfrozen(backbone.unet):
+    with folded(backbone.unet, adapter, 1.0), unfrozen(backbone.unet):
         result = literal_edit(
             backbone.unet, backbone.context, backbone.alphas, z0, handles, targets, mask, settings,
             feature_block=len(backbone.unet.up_blocks) - 2, prediction_type=backbone.prediction,
@@ -148,14 +151,16 @@ MODELS = {"pocket": (pocket, 20), "sd": (stable_diffusion, 10)}  # what makes th
 RIVALS = {"literal": (literally, "paper"), "published": (published_edit, "official")}  # and the engine's mode for each
 
 
-def compare(backbone: Backbone, task: DragTask, method: GoodDrag, rival: Callable[..., torch.Tensor]) -> list[float]:
+def compare(
+    rival: Callable[..., torch.Tensor], backbone: Backbone, task: DragTask, method: GoodDrag, adapter: Weights
+) -> list[float]:
     """Seconds of the engine and of the rival, share inside the U-Net, largest difference of the final latents."""
     began = time.perf_counter()
     with unet_clock() as inside:
-        z = ours(backbone, task, method)
+        z = ours(backbone, task, method, adapter)
     engine = time.perf_counter() - began
     began = time.perf_counter()
-    other = rival(backbone, task, method)
+    other = rival(backbone, task, method, adapter)
     backbone.decode(other)  # as the engine does
     return [engine, time.perf_counter() - began, sum(inside) / engine, (z - other).abs().max().item()]
 
@@ -179,13 +184,12 @@ def main() -> None:
     chosen = arguments.parse_args()
     make, usual = MODELS[chosen.model]
     backbone, task, method = make(-(-(chosen.drags or usual) // PER_DENOISE) * PER_DENOISE)
+    adapter = some_adapter(backbone.unet)
     runs: dict[str, list[list[float]]] = {name: [] for name in RIVALS}
     for _ in range(chosen.repeats):
         for name, (rival, compat) in RIVALS.items():
-            runs[name].append(compare(backbone, task, method.with_settings(compat=compat), rival))
-    print(
-        f"{chosen.model}, {task.size[0]} px, {method.drags} drags, J = {method.supervision_steps}, no adapter, float32"
-    )
+            runs[name].append(compare(rival, backbone, task, method.with_settings(compat=compat), adapter))
+    print(f"{chosen.model}, {task.size[0]} px, {method.drags} drags, J = {method.supervision_steps}, float32")
     print(f"{versions()}; {processor()}, {torch.get_num_threads()} threads; medians of {chosen.repeats}")
     print(f"{'against':10} {'engine':>10} {'it':>10} {'ratio':>9} {'(least to most)':16} {'U-Net':>8} {'apart':>10}")
     for name, measured in runs.items():

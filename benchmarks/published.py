@@ -3,7 +3,9 @@
 `published_edit` gives the latents of the engine with `compat="official"`, whose quirks (Q1 … in docs/compat.md) it
 shares; `engine.py` holds the two side by side. Re-created of what the published code spends:
 
-- The U-Net's weights collect gradients at each inner step; they are added up and never used.
+- The U-Net's weights collect gradients at each inner step; they are added up and never used. Numbers lie in memory
+  as torch has them by itself, channel by channel.
+- The identity adapter's projections (rank 16) are layers of their own beside the attention's, in each pass.
 - A pass of a drag collects the feature maps of the middle block and of all decoder blocks. The wanted one is enlarged
   bilinearly to half the picture's size, 16 cells for each one it has; so are the source's.
 - The source's enlarged maps and latents lie on the host and are copied to the device at each inner step. Where the host
@@ -16,9 +18,8 @@ shares; `engine.py` holds the two side by side. Re-created of what the published
 Not re-created, so that the published code may well cost more (+) or less (−) than this:
 
 - (−) Half precision in drags and denoising, with a scaler for the gradients: a GPU's affair, and not exact.
-- (+) Its release of torch and diffusers, without channels-last weights and with attention that writes out its matrices
-  where it is mutual: both sides use today's libraries, the same weights and the same fused kernels.
-- (+) Identity adapters that stay layers of their own in each pass: the benchmark runs without an adapter.
+- (+) Its releases of torch and diffusers, with attention that writes out its matrices where it is mutual: both sides
+  use today's libraries and the same fused kernels.
 - (+) Pictures and films on the way.
 """
 
@@ -29,11 +30,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
+from peft import LoraConfig
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gooddrag.backbone import Backbone
 from gooddrag.features import Frame
+from gooddrag.lora import ADAPTER, TARGETS, Weights
 from gooddrag.methods import GoodDrag
 from gooddrag.task import DragTask
 from tests.reference.literal import (
@@ -92,13 +95,49 @@ def unfrozen(unet: nn.Module) -> Iterator[None]:
         unet.zero_grad()
 
 
-def published_edit(backbone: Backbone, task: DragTask, method: GoodDrag) -> Tensor:
-    """The final latent (1, C, h, w) of an edit without an adapter; `method` counts as compat="official".
+@contextmanager
+def channel_by_channel(unet: nn.Module) -> Iterator[None]:
+    """The weights lie in memory as torch has them by itself while the block runs; then as the engine has them."""
+    unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def layered(unet: Any, adapter: Weights) -> Iterator[None]:
+    """The adapter as layers of its own while the block runs, not folded into the weights."""
+    rank = next(iter(adapter.values())).shape[0]
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS)), adapter_name=ADAPTER)
+    parts = {"down": f"lora_A.{ADAPTER}.weight", "up": f"lora_B.{ADAPTER}.weight"}
+    try:
+        for name, value in adapter.items():
+            module, _, part = name.rpartition(".")
+            unet.get_parameter(f"{module}.{parts[part]}").data.copy_(value)
+        yield
+    finally:
+        unet.unload_lora()
+
+
+def some_adapter(unet: nn.Module, rank: int = 16) -> Weights:
+    """An adapter with small random weights, as one that has learned something."""
+    chance, weights = torch.Generator().manual_seed(0), {}
+    for name, module in unet.named_modules():
+        if isinstance(module, nn.Linear) and name.endswith(TARGETS):
+            sides = {"down": (rank, module.in_features), "up": (module.out_features, rank)}
+            made = {part: 0.02 * torch.randn(shape, generator=chance) for part, shape in sides.items()}
+            weights |= {f"{name}.{part}": value.to(module.weight) for part, value in made.items()}
+    return weights
+
+
+def published_edit(backbone: Backbone, task: DragTask, method: GoodDrag, adapter: Weights) -> Tensor:
+    """The final latent (1, C, h, w) of an edit with an adapter; `method` counts as compat="official".
 
     The number of drags must be a multiple of those before each denoise step.
     """
-    given = on_grids(backbone, task, method.with_settings(compat="official"))
-    with unfrozen(backbone.unet):
+    given, unet = on_grids(backbone, task, method.with_settings(compat="official")), backbone.unet
+    with channel_by_channel(unet), layered(unet, adapter), unfrozen(unet):
         return PublishedEdit(backbone, given).run()
 
 

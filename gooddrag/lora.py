@@ -118,9 +118,11 @@ def folded(unet: nn.Module, weights: Weights, scale: float) -> Iterator[None]:
     try:
         for name in sorted({n.rsplit(".", 1)[0] for n in weights}):
             parameter = unet.get_parameter(f"{name}.weight")
-            originals.append((parameter, parameter.data))
+            original = parameter.data
+            originals.append((parameter, original))
             change = weights[f"{name}.up"].to(parameter.device) @ weights[f"{name}.down"].to(parameter.device)
-            parameter.data = (parameter.data.float() + scale * change).to(parameter.dtype)
+            exact = torch.promote_types(parameter.dtype, torch.float32)
+            parameter.data = (original.to(exact) + scale * change).to(original.dtype)
         yield
     finally:
         for parameter, original in originals:
