@@ -23,7 +23,6 @@ from gooddrag.errors import EditFailed
 from gooddrag.features import Frame, inside, sample_cells
 from gooddrag.lora import Weights
 from gooddrag.methods import GradientMethod, Method
-from gooddrag.optimiser import OPTIMISERS
 from gooddrag.route import Route, simplified
 from gooddrag.schedule import Denoise, Schedule
 from gooddrag.steps import Denoised, Dragged, Finished, Measured, Started, Step, Supervised
@@ -260,7 +259,7 @@ class GradientEdit(Edit[G]):
         self._forget()
         self.dragged_at, self.stale = i, None
         self.z = self.z.detach().requires_grad_()
-        self.optimiser = OPTIMISERS[self.method.optimiser]([self.z], lr=self.method.latent_lr)  # type: ignore[call-arg]
+        self.optimiser = torch.optim.Adam([self.z], lr=self.method.latent_lr)
 
     def _supervise(self, i: int) -> None:
         """One gradient step on z."""

@@ -1,4 +1,4 @@
-"""The short cut: passes that end early, steps of known length, and `GoodDrag.fast`."""
+"""The short cut: passes that end early, and `GoodDrag.fast`."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from gooddrag.editor import edit, iter_edit
 from gooddrag.errors import BadInput
 from gooddrag.loop import GradientEdit
 from gooddrag.methods import DragNoise, GoodDrag, method_for
-from gooddrag.optimiser import NormedDescent
 from gooddrag.steps import Denoised, Dragged, Supervised
 
 
@@ -73,25 +72,6 @@ def test_dragnoise_keeps_the_papers_mask_term():
         DragNoise(mask_term="latent")
 
 
-def test_a_normed_step_goes_along_the_gradient_and_is_as_long_as_asked():
-    z = torch.tensor([3.0, -4.0, 0.0, 0.0], requires_grad=True)
-    before = z.detach().clone()
-    optimiser = NormedDescent([z], lr=0.1)
-    (z**2).sum().backward()
-    optimiser.step()
-    step = z.detach() - before
-    assert step.square().mean().sqrt().item() == pytest.approx(0.1)
-    assert torch.allclose(step / step.norm(), -before / before.norm())
-
-
-def test_a_gradient_of_zero_moves_nothing():
-    z = torch.ones(4, requires_grad=True)
-    optimiser = NormedDescent([z], lr=0.1)
-    (z * 0).sum().backward()
-    optimiser.step()
-    assert z.tolist() == [1, 1, 1, 1]
-
-
 def test_the_fast_way_takes_a_fifth_of_the_passes():
     def passes(method):
         return method.drags * method.passes_per_drag
@@ -106,7 +86,7 @@ def test_fast_is_a_method_by_name_and_can_be_changed(tiny, task):
     assert method_for("gooddrag-fast").strength == GoodDrag.for_pocket().strength
     result = edit(tiny, task, method, use_cache=False)
     assert result.settings["method"] == "gooddrag"
-    assert result.settings["settings"]["optimiser"] == "normed"
+    assert result.settings["settings"]["mask_term"] == "latent"
 
 
 def test_an_unknown_method_is_told_the_short_cut_too():

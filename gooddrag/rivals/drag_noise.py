@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from gooddrag.loop import GradientEdit
 from gooddrag.methods import DragNoise
-from gooddrag.optimiser import OPTIMISERS
 from gooddrag.steps import MakePicture, Measured
 
 
@@ -41,7 +40,7 @@ class NoiseEdit(GradientEdit[DragNoise]):
         with torch.no_grad(), heard(self.bottleneck) as outputs:
             self.backbone.predict(self.z, self.timesteps[i])
         self.h = outputs[0].to(self.z.dtype).requires_grad_()
-        self.optimiser = OPTIMISERS[self.method.optimiser]([self.h], lr=self.method.latent_lr)  # type: ignore[call-arg]
+        self.optimiser = torch.optim.Adam([self.h], lr=self.method.latent_lr)
 
     @property
     def bottleneck(self) -> nn.Module:
