@@ -46,17 +46,24 @@ def denoise(backbone: Backbone, z: torch.Tensor) -> None:
 PASSES: dict[str, Pass] = {"drag": drag, "denoise": denoise}
 
 
+def seconds(work: Callable[[], None], device: torch.device, times: int = 15) -> float:
+    """Mean time of the work, after once to warm up."""
+    work()
+    wait_for(device)
+    began = time.perf_counter()
+    for _ in range(times):
+        work()
+    wait_for(device)
+    return (time.perf_counter() - began) / times
+
+
 def gain(new: Callable[[], None], plain: Callable[[], None], device: torch.device, repeats: int) -> float:
     """How many times faster the new way is: the median of alternating runs, after one of each to warm up."""
 
-    def seconds(work: Callable[[], None]) -> float:
-        began = time.perf_counter()
-        work()
-        wait_for(device)
-        return time.perf_counter() - began
+    def ratio() -> float:
+        return seconds(plain, device, times=1) / seconds(new, device, times=1)
 
-    seconds(new), seconds(plain)
-    return statistics.median(seconds(plain) / seconds(new) for _ in range(repeats))
+    return statistics.median(ratio() for _ in range(repeats))
 
 
 def in_a_batch(backbone: Backbone, z: torch.Tensor, repeats: int) -> dict[str, float]:
@@ -100,6 +107,8 @@ def main() -> None:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(backbone.device)
 
     print(f"{backbone.name}, {device_name(backbone.device.type)}, {torch.get_num_threads()} threads, {versions()}")
+    for name, work in PASSES.items():
+        print(f"{name}, alone: {1000 * seconds(lambda w=work: w(backbone, latents(1)), backbone.device):.0f} ms")
     for size in chosen.batches:
         told(f"batch of {size}", in_a_batch(backbone, latents(size), chosen.repeats))
     rows = load_backbone(chosen.backbone).unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

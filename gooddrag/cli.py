@@ -125,7 +125,7 @@ def edit(
     levels = parse_numbers(strengths, "--strengths")
     folder = out or order.folder
     check_writable(folder)
-    with _interruptible("Interrupted; nothing was written." if candidates == 1 else "Interrupted."):
+    with _interruptible("Interrupted; nothing was written." if candidates == 1 and len(levels) < 2 else "Interrupted."):
         how, engine = _prepare(order, device, vae, memory)
         from gooddrag.candidates import contact_sheet, variants
 
@@ -234,12 +234,14 @@ def task_mask(
 
     task = DragTask.read(folder)
     with _loading(backbone):
-        from gooddrag.automask import object_area, suggest_mask
+        from gooddrag.automask import mask_along, object_area, suggest_mask
         from gooddrag.backbone import load_backbone
 
-        area = object_area(sam, task.image, task.handles) if sam is not None else None
-        engine = load_backbone(backbone, task.prompt, device)
-    masked = task.with_mask(suggest_mask(engine, task, area))
+        if sam is not None:
+            mask = mask_along(object_area(sam, task.image, task.handles, device or "cpu"), task)
+        else:
+            mask = suggest_mask(load_backbone(backbone, task.prompt, device), task)
+    masked = task.with_mask(mask)
     masked.write(folder)
     _describe(masked, folder)
 

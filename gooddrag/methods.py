@@ -28,6 +28,7 @@ from gooddrag.supervision import (
 from gooddrag.task import DragTask
 
 SUPERVISIONS: dict[str, Supervision] = {"ipms": ipms_loss, "standard": standard_loss}
+MOST_DRAGS = 10_000
 LONG_WAY = 1.25  # times the straight way: from there on a path is told to need more drags
 LATENT_CELL = 4  # feature cells, see `features.CELLS_PER_LATENT`
 
@@ -153,8 +154,8 @@ class GradientMethod(Method, frozen=True):
     schedule: Literal["aldd", "drag_then_denoise"] = Field(
         default="aldd", description="drags and denoise steps in turn, or all drags first"
     )
-    drags: int = Field(default=70, ge=0, le=10_000, description="drags in all (K)")
-    per_denoise: int = Field(default=10, ge=1, le=10_000, description="drags before each denoise step (B)")
+    drags: int = Field(default=70, ge=0, le=MOST_DRAGS, description="drags in all (K)")
+    per_denoise: int = Field(default=10, ge=1, le=MOST_DRAGS, description="drags before each denoise step (B)")
     supervision: Literal["ipms", "standard"] = Field(
         default="ipms", description="patches are compared with the original one (IPMS), or the current one"
     )
@@ -202,13 +203,18 @@ class GradientMethod(Method, frozen=True):
         return drag_then_denoise(self.drags, len(self.timeline))
 
     def notes(self, task: DragTask) -> list[str]:
-        drags, per_denoise = (math.ceil(count * task.detour) for count in (self.drags, self.per_denoise))
         if task.detour < LONG_WAY or not self.drags:
             return []
+        more = self.for_way(task)
         return [
             f"The longest path is {task.detour:.1f} times as long as the direct way: where handles don't get to its "
-            f"end, raise drags to about {drags} and per_denoise to about {per_denoise}."
+            f"end, raise drags to about {more.drags} and per_denoise to about {more.per_denoise}."
         ]
+
+    def for_way(self, task: DragTask) -> Self:
+        """The same method with as many more drags, in all and before a denoise step, as the task's paths are longer."""
+        drags, per_denoise = (math.ceil(count * task.detour) for count in (self.drags, self.per_denoise))
+        return self.with_settings(drags=min(drags, MOST_DRAGS), per_denoise=min(per_denoise, MOST_DRAGS))
 
     @property
     def loss(self) -> Supervision:
@@ -250,7 +256,7 @@ class DragDiffusion(GradientMethod, frozen=True):
 
     strength: float = Field(default=0.7, gt=0, le=1)
     schedule: Literal["aldd", "drag_then_denoise"] = "drag_then_denoise"
-    drags: int = Field(default=80, ge=0, le=10_000)
+    drags: int = Field(default=80, ge=0, le=MOST_DRAGS)
     supervision: Literal["ipms", "standard"] = "standard"
     supervision_steps: int = Field(default=1, ge=1, le=1000)
     latent_lr: float = Field(default=0.01, gt=0, le=1)
@@ -274,7 +280,7 @@ class DragNoise(DragDiffusion, frozen=True):
 
     loop: ClassVar[str] = "gooddrag.rivals.drag_noise:NoiseEdit"
 
-    drags: int = Field(default=60, ge=0, le=10_000)
+    drags: int = Field(default=60, ge=0, le=MOST_DRAGS)
     lora: LoraSettings | None = LoraSettings(steps=60)
     mask_term: Literal["stepped"] = "stepped"  # the latent itself doesn't move before it is denoised
     compat: Literal["paper"] = "paper"
@@ -315,7 +321,7 @@ class FreeDrag(GradientMethod, frozen=True):
 
     strength: float = Field(default=0.7, gt=0, le=1)
     schedule: Literal["drag_then_denoise"] = "drag_then_denoise"
-    drags: int = Field(default=60, ge=0, le=10_000)
+    drags: int = Field(default=60, ge=0, le=MOST_DRAGS)
     supervision: Literal["ipms"] = "ipms"  # to begin with: the template is the original patch until it adapts
     supervision_steps: int = Field(default=5, ge=1, le=1000, description="gradient steps in a drag, at most")
     latent_lr: float = Field(default=0.01, gt=0, le=1)

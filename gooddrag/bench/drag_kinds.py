@@ -2,14 +2,14 @@
 
     python -m gooddrag.bench.drag_kinds [--tasks 3] [--write]
 
-Edits tasks of pocket's world both ways and prints how much nearer to the true result the new one comes. `--write` puts
-the first task of each kind into gooddrag/pocket/examples/kinds, and a sheet of pictures into docs/images.
+Edits tasks of pocket's world both ways and prints how much nearer to the true result the new one comes; before that,
+how much of what has to change suggested masks hold, on the tasks that their threshold was chosen on. `--write` puts the
+first task of each kind into gooddrag/pocket/examples/kinds, and a sheet of pictures into docs/images.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 
 from gooddrag.automask import suggest_mask
 from gooddrag.backbone import Backbone, load_backbone
-from gooddrag.bench.datasets import FRESH
+from gooddrag.bench.datasets import FRESH, TUNING, open_dataset
 from gooddrag.bench.statistics import estimate
 from gooddrag.editor import edit
 from gooddrag.files import write_whole
@@ -34,6 +34,7 @@ from gooddrag.region import drag_region
 from gooddrag.task import DragTask
 
 STOPS, HOP = 5, 8.0  # stops of a path, and how high it goes, in px
+VISIBLE = 10  # grey levels by which a pixel has changed
 SHEET = Path("docs/images/drag_kinds.jpg")
 
 
@@ -89,19 +90,12 @@ KINDS: dict[str, Callable[[Backbone, int], Pair]] = {
 
 def outcomes(backbone: Backbone, tasks: int) -> Iterator[Outcome]:
     """Every kind on so many fresh tasks, both ways."""
+    method = GoodDrag.for_pocket()
     for kind, make in KINDS.items():
         for seed in range(FRESH, FRESH + tasks):
             pair = make(backbone, seed)
-            plain, new = (edit(backbone, task, method_for_way(task)).image for task in (pair.plain, pair.new))
+            plain, new = (edit(backbone, task, method.for_way(task)).image for task in (pair.plain, pair.new))
             yield Outcome(kind, pair, (plain, new), (score(pair.known, plain), score(pair.known, new)))
-
-
-def method_for_way(task: DragTask) -> GoodDrag:
-    """GoodDrag as it suits pocket, with as many more drags as the way is longer: what its own note says."""
-    usual = GoodDrag.for_pocket()
-    return usual.with_settings(
-        drags=math.ceil(usual.drags * task.detour), per_denoise=math.ceil(usual.per_denoise * task.detour)
-    )
 
 
 def differences(found: list[Outcome]) -> pd.DataFrame:
@@ -115,6 +109,21 @@ def differences(found: list[Outcome]) -> pd.DataFrame:
             for title, name in columns.items()
         }
     return pd.DataFrame(rows).T
+
+
+def coverage(backbone: Backbone, tasks: int = 16) -> dict[str, float]:
+    """Means over tuning tasks: what suggested masks hold of the true change, their share of a picture, given masks'."""
+    held, suggested, given = [], [], []
+    for sample in open_dataset(f"pocket:{tasks}@{TUNING}").samples:
+        task, known = sample.read()
+        assert known is not None
+        assert task.mask is not None
+        apart = np.abs(np.asarray(known.truth, int) - np.asarray(task.image, int)).max(-1)
+        mask = suggest_mask(backbone, task)
+        held.append(mask[apart > VISIBLE].mean())
+        suggested.append(mask.mean())
+        given.append(task.mask.mean())
+    return {"held": float(np.mean(held)), "suggested": float(np.mean(suggested)), "given": float(np.mean(given))}
 
 
 def write(found: list[Outcome]) -> None:
@@ -137,7 +146,10 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=3, help="of each kind")
     parser.add_argument("--write", action="store_true", help="write the task folders and the sheet")
     chosen = parser.parse_args()
-    found = list(outcomes(load_backbone("pocket"), chosen.tasks))
+    backbone = load_backbone("pocket")
+    shares = ", ".join(f"{what} {share:.2f}" for what, share in coverage(backbone).items())
+    print(f"Masks on 16 tuning tasks, shares: {shares}", flush=True)
+    found = list(outcomes(backbone, chosen.tasks))
     print(f"New minus plain, {chosen.tasks} tasks of each kind:\n{differences(found).to_string()}")
     if chosen.write:
         write(found)

@@ -35,9 +35,7 @@ class WarpEdit(Edit[FastDrag]):
         self.z, self.dragged_at = warped(self.z, area, A, B), i
         self.points = replace(self.points, p=self.points.g)
         f0 = sample_cells(self.path.features(i), self.points.p0, self.frame.grid)
-        features = self._look(i).features
-        assert features is not None
-        self.drift = (sample_cells(features, self.points.p, self.frame.grid) - f0).abs().mean(-1)
+        self.drift = (sample_cells(self._features(i), self.points.p, self.frame.grid) - f0).abs().mean(-1)
         self._count_drag()
         yield self._measure(Dragged, i, of=1)
 

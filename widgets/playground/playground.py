@@ -18,6 +18,7 @@ from PIL import Image
 
 from gooddrag.automask import suggest_mask
 from gooddrag.backbone import Backbone
+from gooddrag.candidates import variants
 from gooddrag.errors import BadInput, EditFailed, is_out_of_memory
 from gooddrag.methods import METHODS, Method, method_for
 from gooddrag.result import Result
@@ -235,7 +236,7 @@ class Playground(ipw.VBox):
     def _methods(self) -> list[Method]:
         method = self.form.method
         if self.panel.runs.value == "seeds" and method.draws:
-            return [method.with_settings(seed=method.seed + k) for k in range(SEEDS)]
+            return variants(method, SEEDS)
         if self.panel.runs.value == "strengths":
             return _around(method)
         if self.panel.runs.value == "methods":
