@@ -95,7 +95,7 @@ HANDS = """
         erase: (points) => { click("erase"); line(points); },
         polygon: (points) => { click("polygon"); for (const p of points) line([p]); key(stage, "Enter"); },
         nudge: async (index, name, shift) => key(await point(index), name, {shiftKey: shift}),
-        remove: async (k) => { (await point(2 * k)).focus(); key(stage, "Delete"); },
+        remove: async (k) => { const end = await point(2 * k); end.focus(); key(end, "Delete"); },
         zoom: (p) => stage.dispatchEvent(new WheelEvent("wheel",
             {deltaY: -40, ctrlKey: true, bubbles: true, cancelable: true, ...seen(p)})),
         pan: (p, q) => { click("pan"); line([p, q]); },

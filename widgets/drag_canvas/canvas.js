@@ -1736,7 +1736,7 @@ class View {
     if (key === "Escape") return this.escape();
     if (this.parts.file === target || !this.size[0]) return false;
     if (step && !onButton) return this.arrowKey(event, step[0], step[1]);
-    if (key === "Delete" || key === "Backspace") return this.deleteKey();
+    if (key === "Delete" || key === "Backspace") return this.deleteKey(target);
     if (key === "Enter" && !onButton) return this.enterKey(target);
     if (key === " " && !onButton) return this.spaceKey();
     if (key === "[" || key === "]") return this.brushKey(key === "]" ? 1.2 : 1 / 1.2);
@@ -1798,11 +1798,13 @@ class View {
     return [Math.round(x), Math.round(y)];
   }
 
-  deleteKey() {
+  /** The last corner of what is being drawn, else the focused arrow, else the selected one. @param {Element} target */
+  deleteKey(target) {
+    const index = target.getAttribute("data-point");
     if (this.polygon.pop() || (!this.gesture && this.way.pop())) {
       this.invalidate({ marks: true });
     } else {
-      this.deleteArrow(this.selected);
+      this.deleteArrow(index === null ? this.selected : Number(index) >> 1);
     }
     return true;
   }
