@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from PIL import Image
 
 from gooddrag.bench import runner as runner_room
 from gooddrag.bench.datasets import open_dataset
-from gooddrag.bench.pocket_report import ROUND_TRIP, verdicts
+from gooddrag.bench.pocket_report import ROUND_TRIP, overview, publish, verdicts
 from gooddrag.bench.render import markdown, page, write_report
 from gooddrag.bench.report import Results, sections
 from gooddrag.bench.runner import Bench, cluster, iter_rows, run
@@ -360,17 +361,39 @@ def test_the_pocket_report_asks_what_the_paper_claims():
         for seed in range(1000, 1004) for method, share in error.items()
     ]  # fmt: skip
     rows += [rows[0] | {"sample": "move-1009", "ok": False, "error_share": None}]
-    own, claims, stable = (part.table for part in verdicts(pd.DataFrame(rows)))
+    table = pd.DataFrame(rows).assign(kind="move", dai_1=0.1, outside=1.0)
+    own, claims, stable = (part.table for part in verdicts(table))
     found = dict(zip(own["what"], own["found"], strict=True))
     assert found["share of the distance that is left (median)"].startswith("0.30 ")  # of the four that worked
-    assert found["nearer to the true picture than the source, by masked PSNR (share of tasks)"].startswith("0.75 ")
-    assert found["no more broken than 95 % of the round trips (1.0 grey levels) (share of tasks)"].startswith("0.00 ")
+    assert found["tasks: nearer to the true picture than the source, by masked PSNR"].startswith("0.75 ")
+    assert found["tasks: no more broken than 95 % of the round trips (1.0 grey levels)"].startswith("0.00 ")
     claim = claims.set_index(["claim", "measure"])["difference"]
     measure = "share of the distance left"
     assert claim["AlDD against all drags first, with IPMS", measure] == "0.00 [0.00, 0.00]"
     assert claim["IPMS against the standard loss at equal J, with AlDD", measure] == "-0.20 [-0.20, -0.20]"
     assert stable["rank correlation"].iloc[0] == "1.00"
     assert ROUND_TRIP not in stable["even seeds"].iloc[0]
+    lines, kinds = (part.table for part in overview(table))
+    assert set(lines["method"][:2]) == {"gooddrag", "all first, ipms"}  # the best first
+    assert lines.set_index("method")["failed"]["gooddrag"] == 1
+    assert list(kinds.columns) == ["method", "move"]
+
+
+def test_a_published_report_holds_its_rows_and_its_picture(tmp_path):
+    error = {"gooddrag": 0.2, "dragdiffusion": 0.4, ROUND_TRIP: 1.0}
+    numbers = {"seconds": 1.0, "gained_db": 1.0, "dai_1": 0.1, "outside": 1.0, "ok": True}
+    numbers |= {"edit_feature_distance": 0.5, "source_feature_distance": 1.0, "kind": "move"}
+    rows = [
+        numbers | {"sample": f"move-{seed}", "method": method, "error_share": share, "brokenness": 5 + share}
+        for seed in (1000, 1001) for method, share in error.items()
+    ]  # fmt: skip
+    (tmp_path / "images").mkdir()
+    publish(pd.DataFrame(rows), Image.new("RGB", (40, 20)), tmp_path)
+    page = (tmp_path / "pocket-report.md").read_text(encoding="utf-8")
+    for name in re.findall(r"\]\(((?!\.\.)[^)]+)\)", page):
+        assert (tmp_path / name).is_file(), name
+    assert len(pd.read_csv(tmp_path / "pocket-report.csv")) == len(rows)
+    assert "2 tasks" in page
 
 
 def test_the_commands_check_and_report(tasks, tmp_path):

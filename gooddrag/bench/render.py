@@ -35,11 +35,11 @@ def write_report(store: Store, folder: Path, more: Iterable[Section] = ()) -> Pa
     return folder / "report.html"
 
 
-def markdown(parts: list[Section]) -> str:
-    """Sections as Markdown."""
+def markdown(parts: list[Section], level: int = 1) -> str:
+    """Sections as Markdown. The first one's title has this level, the others are parts of it or, from 2, beside it."""
     blocks = []
     for k, part in enumerate(parts):
-        blocks.append(f"{'#' if k == 0 else '##'} {part.title}")
+        blocks.append(f"{'#' * (level if k == 0 else 2)} {part.title}")
         blocks.append(part.text.replace("\n", "  \n"))
         if part.table is not None and len(part.table):
             blocks.append(_markdown_table(part.table))
