@@ -30,11 +30,11 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.published import on_grids, published_edit, some_adapter, unfrozen
+from gooddrag.adapter import Weights, folded
 from gooddrag.architectures import ARCHITECTURES, Architecture, vae_config
 from gooddrag.backbone import Backbone, VaeCodec, load_backbone
 from gooddrag.doctor import processor, versions
 from gooddrag.editor import iter_edit
-from gooddrag.lora import Weights, folded
 from gooddrag.methods import GoodDrag
 from gooddrag.speed import shipped_task
 from gooddrag.steps import Denoised

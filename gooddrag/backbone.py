@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -20,7 +20,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gooddrag.attention import self_attention_layers
+from gooddrag.adapter import Weights, applied
+from gooddrag.attention import mutual, recorded, self_attention_layers
 from gooddrag.errors import BadInput
 from gooddrag.hub import ALIASES, check_folder, is_local, told_in_one_sentence
 from gooddrag.pocket import WEIGHTS as POCKET_WEIGHTS
@@ -94,6 +95,8 @@ class Backbone:
     With `memory` "low" it computes the same, up to rounding, in less memory and more time: activations are computed a
     second time for gradients instead of being kept, and what an edit borrows from the source is kept for one timestep.
     """
+
+    keeps_paths: ClassVar[bool] = True  # whether its inverted pictures may be cached, being the same at any time
 
     name: str
     unet: UNet2DConditionModel
@@ -191,6 +194,18 @@ class Backbone:
             level = self._levels(t, z)
             out = level.sqrt() * out + (1 - level).sqrt() * z
         return Look(out, found[0].to(z.dtype) if found else None)
+
+    def adapted(self, weights: Weights) -> AbstractContextManager[None]:
+        """The model with an identity adapter while the block runs."""
+        return applied(self.unet, weights)
+
+    def borrowing(self, source: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """Mutual self-attention while the block runs: the late layers take keys and values from the `source` inputs."""
+        return mutual(self.late_self_attention, source)
+
+    def recording(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect what the late self-attention layers see while the block runs, for `borrowing`."""
+        return recorded(self.late_self_attention)
 
     @cached_property
     def unprompted(self) -> Backbone:

@@ -23,6 +23,8 @@ from gooddrag.errors import BadInput, EditFailed, is_disk_full, is_out_of_memory
 from gooddrag.terminal import complain, console, note, output, printable, spell_for_narrow_encodings, xy
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from gooddrag.backbone import Backbone
     from gooddrag.methods import Method
     from gooddrag.result import Result
@@ -108,6 +110,9 @@ def edit(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor fill the cache.")] = False,
     candidates: Annotated[int, typer.Option(min=1, help="So many edits with different seeds, to choose from.")] = 1,
     strengths: Annotated[str, typer.Option(help="Edits at each of these strengths, such as 0.7,0.8,0.9.")] = "",
+    together: Annotated[
+        bool, typer.Option("--together", help="Make the candidates at once: often sooner, in so much more memory.")
+    ] = False,
 ) -> None:
     """Drag the points of a task and write the edited picture, its trace and its settings."""
     from gooddrag.files import check_writable, write_whole
@@ -130,14 +135,21 @@ def edit(
         from gooddrag.candidates import contact_sheet, variants
 
         methods, pictures = variants(how, candidates, levels), []
-        for number, method_ in enumerate(methods, start=1):
-            place = folder if len(methods) == 1 else folder / str(number)
-            if len(methods) > 1:
-                note(f"Candidate {number} of {len(methods)}: seed {method_.seed}, strength {method_.strength:g}.")
-            result = _run(engine, order.task, method_, place, frames if animate else 0, not no_cache)
-            pictures.append((f"{number}: seed {method_.seed}, strength {method_.strength:g}", result.image))
-            if result.stopped:
-                raise typer.Exit(1)
+        names = [f"{n}: seed {m.seed}, strength {m.strength:g}" for n, m in enumerate(methods, start=1)]
+        places = [folder / str(number) for number in range(1, len(methods) + 1)] if len(methods) > 1 else [folder]
+        shots = frames if animate else 0
+        if together and len(methods) > 1:
+            pictures = _run_together(
+                engine, order.task, dict(zip(names, methods, strict=True)), places, shots, not no_cache
+            )
+        else:
+            for name, method_, place in zip(names, methods, places, strict=True):
+                if len(methods) > 1:
+                    note(f"Candidate {name}.")
+                result = _run(engine, order.task, method_, place, shots, not no_cache)
+                pictures.append((name, result.image))
+                if result.stopped:
+                    raise typer.Exit(1)
         if len(methods) > 1:
             sheet = folder / "candidates.png"
             write_whole(sheet, lambda part: contact_sheet(order.task.image, pictures).save(part, "PNG"))
@@ -155,6 +167,25 @@ def _run(engine: Backbone, task: DragTask, method: Method, folder: Path, frames:
     result.save(folder)
     report(result, folder, output)
     return result
+
+
+def _run_together(
+    engine: Backbone, task: DragTask, methods: dict[str, Method], places: list[Path], frames: int, use_cache: bool
+) -> list[tuple[str, Image.Image]]:
+    """Several edits at once, shown while they go on, then written and told of one by one; returns their pictures."""
+    from gooddrag.result import Recorder
+    from gooddrag.together import iter_together
+    from gooddrag.watch import report, watch_together
+
+    recorders = {name: Recorder(task, method, engine, frames) for name, method in methods.items()}
+    stream = iter_together(engine, [(task, method) for method in methods.values()], use_cache=use_cache)
+    watch_together(stream, recorders, list(methods.values()), console)
+    results = {name: recorder.result() for name, recorder in recorders.items()}
+    for place, (name, result) in zip(places, results.items(), strict=True):
+        note(f"Candidate {name}.")
+        result.save(place)
+        report(result, place, output)
+    return [(name, result.image) for name, result in results.items()]
 
 
 def _prepare(order: Order, device: str | None, vae: Path | None, memory: Any) -> tuple[Method, Backbone]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gooddrag.attention import recorded
 from gooddrag.errors import BadInput
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class SourcePath:
 
     @torch.no_grad()
     def _look(self, at: int) -> Tensor:
-        with recorded(self.backbone.late_self_attention) as inputs:
+        with self.backbone.recording() as inputs:
             seen = self.backbone.predict(self.latents[at], self.timeline.timesteps[at], features=True)
         assert seen.features is not None
         if self.backbone.memory == "low":

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from gooddrag import cache
+from gooddrag.adapter import Weights, refuse_adapted
 from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath, ddim_invert
 from gooddrag.errors import BadInput
 from gooddrag.features import Frame
 from gooddrag.loop import Edit
-from gooddrag.lora import Weights, applied, identity_key, refuse_adapted, train_identity
+from gooddrag.lora import identity_key, train_identity
 from gooddrag.methods import GradientMethod, Method
 from gooddrag.result import Result
 from gooddrag.steps import Inverted, Learned, Step
@@ -94,7 +95,7 @@ class Editing:
         z0 = backbone.encode(self._frame.to_tensor(self.task.image))
         if self._adapter is None:
             self._adapter = yield from _learn_identity(backbone, z0, method, self.use_cache)
-        with applied(backbone.unet, self._adapter):
+        with backbone.adapted(self._adapter):
             if self._edit is None:
                 path = SourcePath(backbone, method.timeline, [z0])
                 if method.abilities.inverts:
@@ -149,6 +150,7 @@ def _source_path(backbone: Backbone, z0: Tensor, method: Method, use_cache: bool
     lora = method.lora.model_dump() if method.lora else None
     timeline = method.timeline
     key = cache.content_key("path", backbone.fingerprint, z0, lora, method.seed if lora else None, timeline)
+    use_cache = use_cache and backbone.keeps_paths
     stored = cache.load("path", key) if use_cache else None
     if stored is not None:
         return SourcePath(backbone, timeline, list(stored["latents"].to(backbone.device).split(1)))

@@ -16,12 +16,11 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from gooddrag.attention import mutual
+from gooddrag.adapter import Weights
 from gooddrag.backbone import Backbone, Look
 from gooddrag.diffusion import SourcePath, ddim_step, guided, predict_x0, renewing_step
 from gooddrag.errors import EditFailed
 from gooddrag.features import Frame, inside, sample_cells
-from gooddrag.lora import Weights
 from gooddrag.methods import GradientMethod, Method
 from gooddrag.route import Route, simplified
 from gooddrag.schedule import Denoise, Schedule
@@ -97,9 +96,10 @@ class Edit(Generic[M]):
         return nullcontext()
 
     def _look(self, i: int) -> Look:
-        """One U-Net pass on the latent as it is now, shared by all who ask before it changes."""
+        """One U-Net pass on the latent as it is now, shared by all who ask before it changes, gradients or not."""
         if self.seen is None:
-            self.seen = self._predict(self.z, i, features=True)
+            with torch.enable_grad():
+                self.seen = self._predict(self.z, i, features=True)
         return self.seen
 
     def _features(self, i: int) -> Tensor:
@@ -109,7 +109,7 @@ class Edit(Generic[M]):
             assert features is not None
             return features
         if self.glimpse is None:
-            with self._steered(i):
+            with torch.enable_grad(), self._steered(i):
                 self.glimpse = self.backbone.features(self.z, self.timesteps[i])
         return self.glimpse
 
@@ -131,7 +131,7 @@ class Edit(Generic[M]):
     def _denoised(self, z: Tensor, i: int, plain: bool, eps: Tensor | None = None) -> Tensor:
         """f(z): one DDIM step, with mutual self-attention where the method wants it."""
         borrows = self._borrows(plain)
-        with mutual(self.backbone.late_self_attention, self.path.attention(i)) if borrows else nullcontext():
+        with self.backbone.borrowing(self.path.attention(i)) if borrows else nullcontext():
             if eps is None or borrows:
                 eps = self._predict(z, i).eps
             eps = self._guided(z, eps, i)
@@ -281,8 +281,8 @@ class GradientEdit(Edit[G]):
         return method.loss(F, self.path.features(i), self.points, method.r1, method.beta, method.quirks.norm)
 
     def _keep_loss(self, i: int) -> Tensor:
-        """λ times what holds the rest in place."""
-        if self.M is None or not self.method.mask_weight:
+        """λ times what holds the rest in place. Before the first step z is the source itself, so that this is 0."""
+        if self.M is None or not self.method.mask_weight or not self.taken + self.pulled:
             return torch.zeros((), device=self.z.device)
         if self.method.mask_term == "latent":
             return self.method.mask_weight * mask_loss(self.z, self.path.latents[i], self.M)

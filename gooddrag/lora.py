@@ -1,29 +1,25 @@
 """Identity fine-tuning: a low-rank adapter teaches the U-Net the one picture that is about to be edited.
 
-Training uses peft. For the edit the adapter is folded into the weights (no extra work per pass) and taken out again
-by putting the original tensors back, so the model is left bit for bit as it was.
+Training uses peft. How the adapter then gets into the model, and out of it, is in `adapter.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from gooddrag import cache
+from gooddrag.adapter import Weights
 from gooddrag.backbone import Backbone
-from gooddrag.errors import BadInput
 from gooddrag.methods import LoraSettings
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 ADAPTER = "identity"
-FOLDED = "gooddrag_adapter_is_in"  # attribute of a U-Net whose weights are not its own at the moment
-Weights = dict[str, Tensor]  # per attention projection: `<module>.down` (rank, in) and `<module>.up` (out, rank)
 
 
 def identity_key(backbone: Backbone, z0: Tensor, settings: LoraSettings, seed: int) -> str:
@@ -91,47 +87,3 @@ def _random_window(z: Tensor, side: int, chance: torch.Generator) -> Tensor:
 def _short(name: str) -> str:
     """peft's parameter names → `<module>.down`, `<module>.up`."""
     return name.replace(".lora_A.weight", ".down").replace(".lora_B.weight", ".up")
-
-
-@contextmanager
-def applied(unet: nn.Module, weights: Weights, scale: float = 1.0) -> Iterator[None]:
-    """The U-Net with its adapter while the block runs; afterwards it is bit for bit as it was.
-
-    One adapter at a time: raises BadInput where there is one already.
-    """
-    refuse_adapted(unet)
-    try:
-        setattr(unet, FOLDED, bool(weights))
-        with folded(unet, weights, scale):
-            yield
-    finally:
-        setattr(unet, FOLDED, False)
-
-
-@contextmanager
-def folded(unet: nn.Module, weights: Weights, scale: float) -> Iterator[None]:
-    """Fold W ← W + scale · up · down into each adapted layer while the block runs, then put the former tensors back.
-
-    Inside of `applied` it weakens (scale < 0) or strengthens the adapter for a while.
-    """
-    originals: list[tuple[nn.Parameter, Tensor]] = []
-    try:
-        for name in sorted({n.rsplit(".", 1)[0] for n in weights}):
-            parameter = unet.get_parameter(f"{name}.weight")
-            original = parameter.data
-            originals.append((parameter, original))
-            change = weights[f"{name}.up"].to(parameter.device) @ weights[f"{name}.down"].to(parameter.device)
-            exact = torch.promote_types(parameter.dtype, torch.float32)
-            parameter.data = (original.to(exact) + scale * change).to(original.dtype)
-        yield
-    finally:
-        for parameter, original in originals:
-            parameter.data = original
-
-
-def refuse_adapted(unet: nn.Module) -> None:
-    """Raise BadInput while another edit's adapter is in the model: what one would learn from it now would be wrong."""
-    if getattr(unet, FOLDED, False):
-        raise BadInput(
-            "This engine is at work on another edit: let that come to its end, stop it, or close its stream of steps."
-        )

@@ -55,6 +55,7 @@ class Abilities:
     tracks: bool = True  # finds handles again by their features; otherwise they are where the method has put them
     inverts: bool = True  # begins with DDIM inversion
     grain: int = 1  # feature cells that a handle moves by at least
+    together: bool = True  # leaves the U-Net as it is, and so can share it with other edits of the same moment
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,7 @@ class DragNoise(DragDiffusion, frozen=True):
     """DragNoise (CVPR 2024, arXiv 2404.01050): drags the U-Net's bottleneck instead of the latent, then keeps it."""
 
     loop: ClassVar[str] = "gooddrag.rivals.drag_noise:NoiseEdit"
+    abilities: ClassVar[Abilities] = Abilities(paths=True, together=False)
 
     drags: int = Field(default=60, ge=0, le=MOST_DRAGS)
     lora: LoraSettings | None = LoraSettings(steps=60)
@@ -358,7 +360,9 @@ class SdeDrag(Method, frozen=True):
     """SDE-Drag (ICLR 2024, arXiv 2311.01410): paste the handle's noisy patch a little further, denoise, again."""
 
     loop: ClassVar[str] = "gooddrag.rivals.sde_drag:SdeEdit"
-    abilities: ClassVar[Abilities] = Abilities(gradients=False, tracks=False, inverts=False, grain=LATENT_CELL)
+    abilities: ClassVar[Abilities] = Abilities(
+        gradients=False, tracks=False, inverts=False, grain=LATENT_CELL, together=False
+    )
 
     steps: int = Field(default=200, ge=2, le=999, description="steps of the full way from noise to picture (n)")
     strength: float = Field(default=0.6, gt=0, lt=1, description="share of that way that noise is added (t₀)")

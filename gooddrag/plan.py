@@ -21,7 +21,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gooddrag.architectures import ARCHITECTURES, Architecture
-from gooddrag.attention import recorded
 from gooddrag.backbone import TILE, Backbone, Memory, VaeCodec
 from gooddrag.errors import BadInput
 from gooddrag.lora import TARGETS
@@ -147,7 +146,7 @@ def _count(architecture: Architecture, memory: Memory, size: tuple[int, int]) ->
     backbone = _without_numbers(architecture, memory)
     image = torch.zeros(1, 3, *(-(-side // backbone.image_multiple) * backbone.image_multiple for side in size))
     z = torch.zeros(1, architecture.unet["in_channels"], *(side // backbone.latent_scale for side in image.shape[2:]))
-    with torch.no_grad(), recorded(backbone.late_self_attention) as borrowed:
+    with torch.no_grad(), backbone.recording() as borrowed:
         features = backbone.predict(z, 500, features=True).features
     assert features is not None
     assert isinstance(backbone.codec, VaeCodec)

@@ -6,7 +6,7 @@ Ctrl-C is heard here: the first one ends the dragging and keeps the picture, the
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -93,6 +93,35 @@ def watch(stream: Generator[Step, None, None], recorder: Recorder, method: Metho
                 display.say(f"Stopping: finishing the picture as it is after drag {recorder.drags} …")
             return recorder.stopped()
     return recorder.result()
+
+
+def watch_together(
+    stream: Generator[tuple[int, Step | Exception], None, None],
+    recorders: Mapping[str, Recorder],
+    methods: Sequence[Method],
+    console: Console,
+) -> None:
+    """Run several edits to their end, a bar for each; `recorders` by what their edits are called.
+
+    Raises
+    ------
+    BadInput, EditFailed
+        What the first edit that fails has to say.
+    """
+    marks, seen = [milestones(method) for method in methods], list(recorders.values())
+    live = console.is_terminal and not console.is_dumb_terminal
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[phase]}"))
+    if not live:
+        console.print(Text(f"{len(seen)} edits at once …"), soft_wrap=True)
+    with Progress(*columns, console=console, disable=not live) as progress, closing(stream):
+        bars = [progress.add_task(name, total=1, phase="") for name in recorders]
+        for k, step in stream:
+            if isinstance(step, Exception):
+                raise step
+            seen[k].see(step)
+            if (news := tell(step, marks[k])) is not None:
+                done = news.done if isinstance(step, Dragged | Denoised) else None
+                progress.update(bars[k], phase=news.phase, completed=done)
 
 
 @contextmanager

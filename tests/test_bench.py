@@ -24,10 +24,10 @@ from gooddrag.bench.render import markdown, page, write_report
 from gooddrag.bench.report import Results, sections
 from gooddrag.bench.runner import Bench, cluster, iter_rows, run
 from gooddrag.bench.store import Store
-from gooddrag.bench.units import COST, Engine, do, parse_methods, task_key
+from gooddrag.bench.units import COST, Engine, do, grouped, parse_methods, task_key
 from gooddrag.cli import app
 from gooddrag.errors import BadInput
-from gooddrag.methods import GoodDrag
+from gooddrag.methods import GoodDrag, SdeDrag
 from gooddrag.metrics.gscore.samples import read_samples
 from gooddrag.task import DragTask
 from tests.conftest import make_tiny_backbone
@@ -123,11 +123,11 @@ def test_methods_are_read_with_their_changes():
 
 def test_a_failed_edit_is_a_row_with_its_reason(bench):
     units = {unit.sample: unit for unit in bench.plan(fingerprint()).units}
-    row, picture = do(units["dog_2"], TINY, 1)
+    ((row, picture),) = do([units["dog_2"]], TINY, 1)
     assert picture is None
     assert (row["ok"], row["sample"], row["method"]) == (False, "dog_2", "standard")
     assert row["reason"].startswith("Every target lies on its handle's own feature cell")
-    row, picture = do(units["cat_1"], TINY, 1)
+    ((row, picture),) = do([units["cat_1"]], TINY, 1)
     assert row["ok"]
     assert row["seconds"] > 0
     assert row["peak_mb"] > 100
@@ -137,7 +137,44 @@ def test_a_failed_edit_is_a_row_with_its_reason(bench):
 
 def test_a_worker_with_other_weights_stops_the_benchmark_instead_of_filling_it(bench):
     with pytest.raises(RuntimeError, match="different weights"):
-        do(bench.plan("other weights").units[0], TINY, 1)
+        do(bench.plan("other weights").units[:1], TINY, 1)
+
+
+def test_units_that_are_done_together_fail_and_succeed_each_for_itself(bench):
+    units = [unit for unit in bench.plan(fingerprint()).units if unit.label == "ipms"]
+    results = do(units, TINY, 1)
+    assert [row["sample"] for row, _ in results] == [unit.sample for unit in units]
+    for unit, (row, picture) in zip(units, results, strict=True):
+        ((alone, its_picture),) = do([unit], TINY, 1)
+        assert row["ok"] == alone["ok"]
+        assert row["reason"] == alone["reason"]
+        assert (picture is None) == (its_picture is None)
+        if row["ok"]:
+            assert (row["together"], alone["together"]) == (len(units), 1)
+            assert row["outside"] == pytest.approx(alone["outside"], rel=0.2)
+
+
+def test_only_units_of_one_method_and_prompt_are_grouped(bench):
+    units = bench.plan("weights").units
+    groups = list(grouped(units, 2))
+    assert sorted(unit.key for group in groups for unit in group) == sorted(unit.key for unit in units)
+    assert all(len({unit.label for unit in group}) == 1 for group in groups)
+    assert max(map(len, groups)) == 2
+    assert [len(group) for group in grouped(units, 1)] == [1] * len(units)
+    lonely = Bench(bench.dataset, {"sde": SdeDrag(lora=None)}, (0,), ("dai",), TINY).plan("weights").units
+    assert max(map(len, grouped(lonely, 8))) == 1
+
+
+def test_a_benchmark_with_edits_together_has_the_same_rows(bench, client, tmp_path):
+    plan = bench.plan(fingerprint())
+    for name, together in (("alone", 1), ("together", 3)):
+        store = Store(str(tmp_path / name))
+        plan.write(store)
+        rows = list(iter_rows(plan, store, client, together=together))
+        assert {row["key"] for row in rows} == {unit.key for unit in plan.units}
+    alone, together = (Store(str(tmp_path / name)).table().set_index("key") for name in ("alone", "together"))
+    assert alone["ok"].equals(together["ok"])
+    assert list(alone["reason"]) == list(together["reason"])
 
 
 def dies(*args):

@@ -1,5 +1,6 @@
 """Paths, regions, suggested masks and candidates from the command line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_candidates_of_several_strengths(run):
     code, _, err = run("edit", small_task(), "--out", "out", "--strengths", "0.6,0.8", *QUICK, "--set", "drags=1")
     assert code == 0, err
     assert Path("out/1/edited.png").read_bytes() != Path("out/2/edited.png").read_bytes()
+
+
+def test_candidates_at_once_are_those_one_by_one(run):
+    rest = ("--strengths", "0.7,0.85", *QUICK)
+    code, _, err = run("edit", small_task(), "--out", "out", "--together", "--animate", "--frames", 2, *rest)
+    assert code == 0, err
+    assert "2 edits at once" in err
+    assert {p.name for p in Path("out").iterdir()} == {"1", "2", "candidates.png"}
+    assert (Path("out") / "2" / "animation.gif").is_file()
+    run("edit", small_task(), "--out", "alone", *rest)
+    for number in ("1", "2"):
+        settings = [json.loads((Path(out) / number / "settings.json").read_text()) for out in ("out", "alone")]
+        assert settings[0] == settings[1]
 
 
 def test_candidates_that_would_all_be_the_same_are_refused(run):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from peft import LoraConfig, set_peft_model_state_dict
 
-from gooddrag.lora import ADAPTER, TARGETS, LoraSettings, applied, train_identity
+from gooddrag.adapter import applied
+from gooddrag.lora import ADAPTER, TARGETS, LoraSettings, train_identity
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import torch
 
 from gooddrag import backbone as backbones
 from gooddrag import cli
+from gooddrag.adapter import applied, folded
 from gooddrag.diffusion import fresh_noise_scale
 from gooddrag.editor import Editing, edit, iter_edit
 from gooddrag.errors import BadInput
 from gooddrag.features import Frame, sample_patch
 from gooddrag.loop import Edit
-from gooddrag.lora import applied, folded
 from gooddrag.methods import (
     METHODS,
     Abilities,
@@ -89,6 +89,20 @@ def test_the_trace_has_sensible_columns(tiny, task, name):
     assert (table[table["phase"] == "drag"]["drift"] > 0).all()
     assert table["t"].between(0, 999).all()
     assert (table.tail(1)["perturbation_inside"] > 0).all()
+
+
+@every_method
+def test_every_pull_pulls_at_the_handles_also_without_a_mask(tiny, task, name, monkeypatch):
+    """A pass that one part of a drag makes without gradients mustn't be all that its pull has."""
+    pulled = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self: pulled.append(self.param_groups[0]["params"][0].grad) or step(self)
+    )
+    result = edit(tiny, replace(task, mask=None), QUICK[name].with_settings(lora=None), use_cache=False)
+    assert (result.trace.table["perturbation_inside"].tail(1) > 0).all()
+    assert bool(pulled) == QUICK[name].abilities.gradients
+    assert all(gradient.count_nonzero() for gradient in pulled)
 
 
 @every_method

@@ -47,7 +47,7 @@ SHORT = MEASURED | {
 ROWS = (
     *("sample", "kind", "method", "seed", "ok", "reason", "seconds", "drags", "asked_px", "error_px", "error_share"),
     *("source_psnr", "edit_psnr", "gained_db", "source_feature_distance", "edit_feature_distance"),
-    *("source_brokenness", "brokenness", "dai_1", "md", "outside", "drift"),
+    *("source_brokenness", "brokenness", "dai_1", "md", "outside", "drift", "fingerprint"),
 )
 LEAD = """\
 # Benchmark on pocket
@@ -202,11 +202,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--together", type=int, default=1, help="edits of one method that a worker makes at once")
     parser.add_argument("--out", type=Path, default=Path("runs/pocket-report"))
     parser.add_argument("--publish", type=Path, metavar="DOCS", help="also write pocket-report.md and its sheet there")
     chosen = parser.parse_args()
     store = Store(str(chosen.out))
-    table = run(Bench(open_dataset(f"pocket:{chosen.tasks}"), methods()), store, workers=chosen.workers)
+    table = run(
+        Bench(open_dataset(f"pocket:{chosen.tasks}"), methods()),
+        store,
+        workers=chosen.workers,
+        together=chosen.together,
+    )
     write_report(store, chosen.out, verdicts(table))
     text = (chosen.out / "report.md").read_text(encoding="utf-8")
     picture = contact_sheet(table, chosen.out)

@@ -206,7 +206,10 @@ def _cost(results: Results) -> Section:
                 "drags (mean)": f"{part['drags'].mean():.1f}",
             }
         )
-    text = "Edits with their adapters, unmeasured. Memory: of the GPU, or of the worker's process with all libraries."
+    text = (
+        "Edits with their adapters, unmeasured; edits made together share their time. Memory: of the GPU, or of the "
+        "worker's process with all libraries."
+    )
     return Section("Cost", text, pd.DataFrame(rows))
 
 

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gooddrag.bench.datasets import Dataset
 from gooddrag.bench.store import Store
-from gooddrag.bench.units import Engine, Unit, do, failure, fingerprint, png, task_key
+from gooddrag.bench.units import Engine, Unit, do, failure, fingerprint, grouped, png, task_key
+from gooddrag.cache import content_key
 from gooddrag.errors import BadInput, EditFailed
 from gooddrag.measures import OFFLINE, check_measures
 from gooddrag.methods import Method
@@ -129,7 +130,9 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         yield client
 
 
-def iter_rows(plan: Plan, store: Store, client: Client, threads: int = 1) -> Iterator[dict[str, Any]]:
+def iter_rows(
+    plan: Plan, store: Store, client: Client, threads: int = 1, together: int = 1
+) -> Iterator[dict[str, Any]]:
     """Do what is not done yet; yields each row when it is kept.
 
     Only a few units are under way at a time, so that the scheduler never holds a whole data set of pictures.
@@ -137,34 +140,44 @@ def iter_rows(plan: Plan, store: Store, client: Client, threads: int = 1) -> Ite
     from distributed import KilledWorker, as_completed
 
     done = store.done()
-    missing = iter({unit.key: unit for unit in plan.units if unit.key not in done}.values())
-    under_way: dict[Any, Unit] = {}
+    missing = grouped({unit.key: unit for unit in plan.units if unit.key not in done}.values(), together)
+    under_way: dict[Any, list[Unit]] = {}
     finished = as_completed()
 
     def submit() -> None:
-        if unit := next(missing, None):
-            future = client.submit(do, unit, plan.bench.engine, threads, key=f"gooddrag-{unit.key}", retries=0)
-            under_way[future] = unit
+        if units := next(missing, None):
+            key = f"gooddrag-{content_key(*(unit.key for unit in units))}"
+            future = client.submit(do, units, plan.bench.engine, threads, key=key, retries=0)
+            under_way[future] = units
             finished.add(future)
 
     for _ in range(2 * max(1, len(client.scheduler_info()["workers"])) + 1):
         submit()
     for future in finished:
-        unit = under_way.pop(future)
+        units = under_way.pop(future)
         try:
-            row, picture = future.result()
+            results = future.result()
         except KilledWorker as error:
             lost = EditFailed(f"The workers that did this were lost ({error.allowed_failures + 1} of them).")
-            row, picture = unit.facts() | failure(lost), None
-        store.put(row, picture)
+            results = [(unit.facts() | failure(lost), None) for unit in units]
+        for row, picture in results:
+            store.put(row, picture)
         submit()
-        yield row
+        yield from (row for row, _ in results)
 
 
 def run(
-    bench: Bench, store: Store, *, scheduler: str | None = None, workers: int | None = None, threads: int = 1
+    bench: Bench,
+    store: Store,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    together: int = 1,
 ) -> pd.DataFrame:
     """Run a benchmark to its end, with a live line of progress; returns its table.
+
+    `together`: edits of one method that a worker makes at once. Results are the same up to rounding.
 
     Raises
     ------
@@ -180,7 +193,7 @@ def run(
             plan.write(store)
             for name, why in plan.refused.items():
                 note(f"{name}: {why}")
-            _watch(plan, store, client, threads)
+            _watch(plan, store, client, threads, together)
         except KeyboardInterrupt:
             raise EditFailed("Interrupted: the same command goes on from here.") from None
         except OSError as error:
@@ -190,7 +203,7 @@ def run(
     return store.write_table()
 
 
-def _watch(plan: Plan, store: Store, client: Client, threads: int) -> None:
+def _watch(plan: Plan, store: Store, client: Client, threads: int, together: int) -> None:
     """Consume the rows: how many are done, how many failed, how long it will take, and where Dask shows more."""
     done = store.done() & {unit.key for unit in plan.units}
     console.print(f"Dashboard: {client.dashboard_link}", soft_wrap=True)
@@ -204,7 +217,7 @@ def _watch(plan: Plan, store: Store, client: Client, threads: int) -> None:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("edits", total=len({u.key for u in plan.units}), completed=len(done), failed=0)
         failed = 0
-        for row in iter_rows(plan, store, client, threads):
+        for row in iter_rows(plan, store, client, threads, together):
             failed += not row["ok"]
             progress.update(bar, advance=1, failed=failed)
             if not row["ok"]:

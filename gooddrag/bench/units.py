@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +25,12 @@ from gooddrag.errors import BadInput, EditFailed
 from gooddrag.measures import Edited, measure
 from gooddrag.methods import METHODS, Method, method_for
 from gooddrag.pocket.tasks import KnownTask
+from gooddrag.result import Result
 from gooddrag.settings import parse_assignments
 from gooddrag.task import DragTask
+from gooddrag.together import edit_together
 
-COST = ("seconds", "peak_mb", "worker")  # the columns that differ from run to run
+COST = ("seconds", "peak_mb", "worker", "together")  # the columns that differ from run to run
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,18 @@ def parse_methods(text: str, backbone: str) -> dict[str, Method]:
     return methods
 
 
+def grouped(units: Iterable[Unit], together: int) -> Iterator[list[Unit]]:
+    """Units of one method and prompt, so many at a time; those that need the network alone one by one."""
+    begun: dict[tuple[str, str], list[Unit]] = {}
+    for unit in units:
+        place = unit.label, unit.task.prompt
+        group = begun.setdefault(place, [])
+        group.append(unit)
+        if len(group) >= (together if unit.method.abilities.together else 1):
+            yield begun.pop(place)
+    yield from begun.values()
+
+
 # On a worker
 
 
@@ -125,38 +139,62 @@ def own_name() -> str:
         return ""
 
 
-def do(unit: Unit, engine: Engine, threads: int) -> tuple[dict[str, Any], bytes | None]:
-    """Edit and measure; returns the row, and the picture as PNG unless the edit failed.
+def do(units: list[Unit], engine: Engine, threads: int) -> list[tuple[dict[str, Any], bytes | None]]:
+    """Edit and measure; returns each unit's row, and its picture as PNG unless the edit failed.
 
-    Whatever an edit raises becomes its row's reason: a method that fails on a picture has failed, and the next unit
-    goes on. A worker that can't load the engine, or lacks a package, is no method's fault and ends the benchmark.
+    Several units are edited at once; the time is shared out among them. Whatever an edit raises becomes its row's
+    reason: a method that fails on a picture has failed, and the next unit goes on. A worker that can't load the engine,
+    or lacks a package, is no method's fault and ends the benchmark.
     """
     torch.set_num_threads(threads)
-    row, device = unit.facts() | {"worker": own_name()}, own_device()
-    backbone = loaded(engine, unit.task.prompt, device)
-    if not unit.task.prompt and backbone.fingerprint != unit.fingerprint:  # a prompt is part of the fingerprint
-        raise EditFailed("The workers have different weights: give all of them the same.")
+    device, prompt = own_device(), units[0].task.prompt
+    backbone = loaded(engine, prompt, device)
+    for unit in units:
+        if not prompt and backbone.fingerprint != unit.fingerprint:  # a prompt is part of the fingerprint
+            raise EditFailed("The workers have different weights: give all of them the same.")
+    forget_peak(device)
+    began = time.perf_counter()
+    found = _edited(units, backbone)
+    cost = {"seconds": (time.perf_counter() - began) / len(units), "peak_mb": peak_mb(device), "together": len(units)}
+    return [_measured(unit, result, cost, backbone) for unit, result in zip(units, found, strict=True)]
+
+
+def _edited(units: list[Unit], backbone: Backbone) -> list[Result | Exception]:
+    """Without the cache: an adapter that is there already would hide what it costs."""
     try:
-        forget_peak(device)
-        began = time.perf_counter()
-        result = edit(backbone, unit.task, unit.method, use_cache=False)  # a kept adapter would hide what it costs
-        row |= {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(device)}
+        if len(units) > 1:
+            return edit_together(backbone, [(unit.task, unit.method) for unit in units], use_cache=False)
+        (unit,) = units
+        return [edit(backbone, unit.task, unit.method, use_cache=False)]
+    except ImportError:
+        raise
+    except Exception as error:
+        return [error] * len(units)
+
+
+def _measured(
+    unit: Unit, result: Result | Exception, cost: dict[str, Any], backbone: Backbone
+) -> tuple[dict[str, Any], bytes | None]:
+    row = unit.facts() | {"worker": own_name()}
+    try:
+        if isinstance(result, Exception):
+            raise result
         table = result.trace.table
         numbers, doubts = measure(Edited(unit.task, result.image, unit.known, backbone, unit.method), unit.measures)
-        row |= {
-            "ok": True,
-            "reason": "",
-            "drags": int(table["drag"].max()) if len(table) else 0,
-            "reached": result.reached,
-            "tracked_px": float(table.groupby("point")["distance"].last().mean()),
-            "drift": float(table.groupby("point")["drift"].last().mean()),
-            "doubts": doubts,
-        }
-        return row | numbers, png(result.image)
     except ImportError:
         raise
     except Exception as error:
         return row | failure(error), None
+    row |= cost | {
+        "ok": True,
+        "reason": "",
+        "drags": int(table["drag"].max()) if len(table) else 0,
+        "reached": result.reached,
+        "tracked_px": float(table.groupby("point")["distance"].last().mean()),
+        "drift": float(table.groupby("point")["drift"].last().mean()),
+        "doubts": doubts,
+    }
+    return row | numbers, png(result.image)
 
 
 def failure(error: BaseException) -> dict[str, Any]:

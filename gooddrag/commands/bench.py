@@ -50,6 +50,9 @@ def bench(
         int | None, typer.Option(min=1, help="Processes on this machine; default: one per core.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker; pocket gains nothing by more.")] = 1,
+    together: Annotated[
+        int, typer.Option(min=1, help="Edits of one method that a worker makes at once, in so much more memory.")
+    ] = 1,
 ) -> None:
     """Run methods on a data set, one row and one picture per edit. Run it again to go on where it was cut short."""
     from gooddrag.bench.datasets import open_dataset
@@ -65,7 +68,7 @@ def bench(
         Engine(backbone),
         prompts,
     )
-    table = run(plan, Store(out), scheduler=scheduler, workers=workers, threads=threads)
+    table = run(plan, Store(out), scheduler=scheduler, workers=workers, threads=threads, together=together)
     failed = int((~table["ok"].astype(bool)).sum()) if len(table) else 0
     output.print(f"{len(table)} edits, {failed} failed; now: gooddrag report {out}", markup=False, soft_wrap=True)
 

@@ -22,11 +22,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gooddrag.adapter import Weights, folded
 from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath, renewing_step
 from gooddrag.features import CELLS_PER_LATENT, Frame, sample_cells
 from gooddrag.loop import Edit
-from gooddrag.lora import Weights, folded
 from gooddrag.methods import SdeDrag
 from gooddrag.schedule import Denoise, Drag, Schedule
 from gooddrag.steps import Dragged, Step

@@ -156,7 +156,7 @@ def row_of(unit: Unit, engine: Engine, kept: Store | None = None) -> dict[str, A
     if kept is not None and unit.key in kept.done():
         (row,) = kept.rows([unit.key])
         return row
-    row, picture = do(unit, engine, 1)
+    ((row, picture),) = do([unit], engine, 1)
     if not row["ok"]:
         raise EditFailed(f"{unit.label}, {unit.sample}: {row['reason']}")
     if kept is not None:

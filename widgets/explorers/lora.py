@@ -14,9 +14,10 @@ from torch import Tensor
 
 import figures
 from figures.style import COLOURS, SMALL, house_style, lines, new_figure
+from gooddrag.adapter import Weights, applied
 from gooddrag.backbone import Backbone
 from gooddrag.diffusion import SourcePath, Timeline, add_noise, ddim_invert, predict_x0
-from gooddrag.lora import Weights, applied, train_identity
+from gooddrag.lora import train_identity
 from gooddrag.methods import LoraSettings
 from widgets.explorers.base import Explorer, Shown, latent_of, rendered, stacked
 
