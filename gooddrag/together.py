@@ -371,9 +371,9 @@ class _Tied(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, answer: Answer, desk: Desk) -> tuple[Tensor, ...]:
-        ctx.answer, ctx.desk = answer, desk
+        ctx.batch, ctx.row, ctx.desk = answer.batch, answer.row, desk  # without what is returned, which holds ctx
         return tuple(answer.out)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.desk.ask(WayBack(ctx.answer.batch, ctx.answer.row, gradients)), None, None
+        return ctx.desk.ask(WayBack(ctx.batch, ctx.row, gradients)), None, None

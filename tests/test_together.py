@@ -1,6 +1,8 @@
 """Several edits at once: the same results as one by one, fewer passes, and nobody suffers from another's mishap."""
 
+import gc
 import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,7 @@ from gooddrag.methods import DragDiffusion, DragNoise, FastDrag, FreeDrag, LoraS
 from gooddrag.result import Result
 from gooddrag.steps import Denoised, Dragged, Finished, Learned
 from gooddrag.task import DragTask
-from gooddrag.together import edit_together, iter_together
+from gooddrag.together import Batch, edit_together, iter_together
 from tests.conftest import make_tiny_backbone
 
 
@@ -144,6 +146,23 @@ def test_a_step_shows_and_finishes_its_own_edit(exact, task, quick):
         for here, alone in zip(seen[k], (step.preview(), step.finish()), strict=True):
             assert here.tobytes() == alone.tobytes()
         stream.close()
+
+
+def test_passes_are_given_back_as_the_edits_go_on(tiny, task, quick, monkeypatch):
+    """What a pass keeps for gradients is large: it must go with the step that needed it, and not wait for gc."""
+    made: list[weakref.ref] = []
+    monkeypatch.setattr(
+        Batch, "__init__", lambda self, z, out: (vars(self).update(z=z, out=out), made.append(weakref.ref(self)))[0]
+    )
+    most = 0
+    gc.disable()
+    try:
+        for _ in iter_together(tiny, [(task, quick), (another(task, 1), quick)], use_cache=False):
+            most = max(most, sum(batch() is not None for batch in made))
+    finally:
+        gc.enable()
+    assert len(made) > 20
+    assert most <= 3
 
 
 def test_steps_come_in_the_same_order_every_time(tiny, task, quick):
