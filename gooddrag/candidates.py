@@ -10,24 +10,25 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from gooddrag.errors import BadInput
 from gooddrag.methods import Method
+from gooddrag.task import DragTask
 
 M = TypeVar("M", bound=Method)
 MOST = 64
 TILE, LABEL = 256, 20  # px
 
 
-def variants(method: M, seeds: int = 1, strengths: Sequence[float] = ()) -> list[M]:
-    """The method with `seeds` seeds from its own on, at each of the strengths (none: its own).
+def variants(method: M, task: DragTask, seeds: int = 1, strengths: Sequence[float] = ()) -> list[M]:
+    """For a task, the method with `seeds` seeds from its own on, at each of the strengths (none: its own).
 
     Raises
     ------
     BadInput
         When other seeds would give the same picture, or there are too many.
     """
-    if seeds > 1 and not method.draws:
+    if seeds > 1 and not method.draws(task):
         raise BadInput(
             f"With these settings {method.name} draws nothing at random, so every seed gives the same picture: "
-            "let it learn the picture (lora), set eta above 0, or try other strengths."
+            "let it learn the picture (lora), set eta above 0 and draw a mask, or try other strengths."
         )
     wanted = list(product(dict.fromkeys(strengths or [method.strength]), range(max(1, seeds))))
     if len(wanted) > MOST:

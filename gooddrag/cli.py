@@ -134,7 +134,7 @@ def edit(
         how, engine = _prepare(order, device, vae, memory)
         from gooddrag.candidates import contact_sheet, variants
 
-        methods, pictures = variants(how, candidates, levels), []
+        methods, pictures = variants(how, order.task, candidates, levels), []
         names = [f"{n}: seed {m.seed}, strength {m.strength:g}" for n, m in enumerate(methods, start=1)]
         places = [folder / str(number) for number in range(1, len(methods) + 1)] if len(methods) > 1 else [folder]
         shots = frames if animate else 0

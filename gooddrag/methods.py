@@ -114,8 +114,7 @@ class Method(BaseModel, frozen=True, extra="forbid", validate_default=True):
         """Whether pictures and points are put on the grids as the published code does."""
         return False
 
-    @property
-    def draws(self) -> bool:
+    def draws(self, task: DragTask) -> bool:
         """Whether anything is drawn at random, so that another seed gives another picture."""
         return self.lora is not None
 
@@ -190,9 +189,8 @@ class GradientMethod(Method, frozen=True):
     def official(self) -> bool:
         return self.compat == "official"
 
-    @property
-    def draws(self) -> bool:
-        return super().draws or self.eta > 0
+    def draws(self, task: DragTask) -> bool:
+        return super().draws(task) or (self.eta > 0 and task.mask is not None)
 
     @property
     def passes_per_drag(self) -> int:
@@ -375,8 +373,7 @@ class SdeDrag(Method, frozen=True):
         default=0.5, ge=0, le=1, description="weight of the adapter at the noisy end; 1 at the other"
     )
 
-    @property
-    def draws(self) -> bool:
+    def draws(self, task: DragTask) -> bool:
         return True
 
     def steps_to_take(self) -> Schedule:

@@ -108,23 +108,27 @@ def test_wrong_strengths_get_one_sentence(run, wrong):
 
 
 def test_variants_differ_in_seed_and_strength_only():
-    made = variants(GoodDrag(seed=5), 2, [0.7, 0.8])
+    task = DragTask.read(small_task())
+    made = variants(GoodDrag(seed=5), task, 2, [0.7, 0.8])
     assert [(m.strength, m.seed) for m in made] == [(0.7, 5), (0.7, 6), (0.8, 5), (0.8, 6)]
     assert all(m == GoodDrag(seed=m.seed, strength=m.strength) for m in made)
-    assert variants(GoodDrag(lora=None)) == [GoodDrag(lora=None)]
+    assert variants(GoodDrag(lora=None), task) == [GoodDrag(lora=None)]
 
 
 def test_what_draws_at_random_and_what_does_not():
-    assert GoodDrag().draws
-    assert not GoodDrag(lora=None).draws
-    assert GoodDrag(lora=None, eta=0.5).draws
-    assert SdeDrag(lora=None).draws
-    assert not FastDrag().draws
+    picture = Image.new("RGB", (64, 64))
+    bare, masked = (DragTask(picture, [(9, 9)], [(20, 20)], mask) for mask in (None, np.ones((64, 64), bool)))
+    assert GoodDrag().draws(bare)
+    assert not GoodDrag(lora=None).draws(masked)
+    assert GoodDrag(lora=None, eta=0.5).draws(masked)
+    assert not GoodDrag(lora=None, eta=0.5).draws(bare)  # noise is renewed inside a mask only
+    assert SdeDrag(lora=None).draws(bare)
+    assert not FastDrag().draws(masked)
 
 
 def test_too_many_candidates_are_refused():
     with pytest.raises(BadInput, match="at most 64"):
-        variants(GoodDrag(), 65)
+        variants(GoodDrag(), DragTask.read(small_task()), 65)
 
 
 def test_a_sheet_has_room_for_all():

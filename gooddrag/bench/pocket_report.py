@@ -45,7 +45,20 @@ SHORT = MEASURED | {
     "outside": "change outside the mask (grey levels)",
 }
 ROWS = (
-    *("sample", "kind", "method", "seed", "ok", "reason", "seconds", "drags", "asked_px", "error_px", "error_share"),
+    *(
+        "sample",
+        "kind",
+        "method",
+        "seed",
+        "ok",
+        "reason",
+        "seconds",
+        "together",
+        "drags",
+        "asked_px",
+        "error_px",
+        "error_share",
+    ),
     *("source_psnr", "edit_psnr", "gained_db", "source_feature_distance", "edit_feature_distance"),
     *("source_brokenness", "brokenness", "dai_1", "md", "outside", "drift", "fingerprint"),
 )
@@ -104,7 +117,7 @@ def overview(table: pd.DataFrame) -> Iterator[Section]:
     for method in order:
         part = filled[filled["method"] == method]
         cells = {title: str(estimate(part[column])) for column, title in SHORT.items()}
-        cost = f"{part['seconds'].median():.0f}"
+        cost = f"{_seconds(part).median():.0f}"
         rows.append({"method": method} | cells | {"seconds": cost, "failed": int((~part["ok"].astype(bool)).sum())})
     text = "Medians over the tasks; a failed edit counts with the worst value of all methods."
     yield Section("All methods", text, pd.DataFrame(rows))
@@ -128,10 +141,16 @@ def _gooddrags_own(done: pd.DataFrame) -> Section:
             "≥ 0.85",
             _share(ours["brokenness"] <= limit),
         ),
-        ("seconds for an edit, adapter included (median)", "≤ 45", estimate(ours["seconds"])),
+        ("seconds for an edit, adapter included (median)", "≤ 45", estimate(_seconds(ours))),
     ]
     text = f"{len(ours)} tasks, and what was asked for before any of them was run."
     return Section("GoodDrag by itself", text, pd.DataFrame(rows, columns=["what", "asked", "found"]).astype(str))
+
+
+def _seconds(part: pd.DataFrame) -> pd.Series:
+    """What edits took that didn't share their time with others, where there are such."""
+    alone = part[part["together"].fillna(1) == 1] if "together" in part else part
+    return alone["seconds"] if len(alone) else part["seconds"]
 
 
 def _share(yes: pd.Series) -> Estimate:

@@ -88,7 +88,8 @@ class Playground(ipw.VBox):
     async def drag(self) -> None:
         """Drag what the canvas shows, as often as the choice beside the button says."""
         with self._at_work():
-            task, self._queue = self.canvas.task, self._methods()
+            task = self.canvas.task
+            self._queue = self._methods(task)
             notes = self._only_once() if len(self._queue) == 1 else []
             await self._work_off(self._opened(task, self._queue.pop(0)), notes)
 
@@ -233,10 +234,10 @@ class Playground(ipw.VBox):
             if attempt is not None:
                 attempt.give_up()
 
-    def _methods(self) -> list[Method]:
+    def _methods(self, task: DragTask) -> list[Method]:
         method = self.form.method
-        if self.panel.runs.value == "seeds" and method.draws:
-            return variants(method, SEEDS)
+        if self.panel.runs.value == "seeds" and method.draws(task):
+            return variants(method, task, SEEDS)
         if self.panel.runs.value == "strengths":
             return _around(method)
         if self.panel.runs.value == "methods":
