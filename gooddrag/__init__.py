@@ -27,6 +27,8 @@ _HOMES = {
     "iter_edit": "editor",
     "Editing": "editor",
     "edit": "editor",
+    "iter_together": "together",
+    "edit_together": "together",
     "Trace": "trace",
     "Result": "result",
 }
@@ -49,7 +51,9 @@ __all__ = [
     "ddim_step",
     "drag_then_denoise",
     "edit",
+    "edit_together",
     "iter_edit",
+    "iter_together",
     "load_backbone",
     "method_for",
     "read_image",
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from gooddrag.result import Result
     from gooddrag.schedule import aldd, drag_then_denoise
     from gooddrag.task import DragTask
+    from gooddrag.together import edit_together, iter_together
     from gooddrag.trace import Trace
 
 

@@ -220,7 +220,7 @@ def _backward(asked: list[WayBack]) -> Sequence[Tensor]:
 
 
 class Desk:
-    """Where one edit's thread and the meeting hand each other questions, answers and steps."""
+    """Where one edit's thread and `iter_together` hand each other questions, answers and steps."""
 
     def __init__(self) -> None:
         self.adapter: Weights = {}
