@@ -119,7 +119,10 @@ def overview(table: pd.DataFrame) -> Iterator[Section]:
         cells = {title: str(estimate(part[column])) for column, title in SHORT.items()}
         cost = f"{_seconds(part).median():.0f}"
         rows.append({"method": method} | cells | {"seconds": cost, "failed": int((~part["ok"].astype(bool)).sum())})
-    text = "Medians over the tasks; a failed edit counts with the worst value of all methods."
+    text = (
+        "Medians over the tasks; a failed edit counts with the worst value of all methods. Seconds: one thread, while "
+        "the machine's other cores were at work on other edits."
+    )
     yield Section("All methods", text, pd.DataFrame(rows))
     kinds = filled.pivot_table(index="method", columns="kind", values="error_share", aggfunc="median", sort=False)
     kinds = kinds.loc[order].map("{:.2f}".format).rename_axis(None, axis=1).reset_index()

@@ -29,7 +29,7 @@ MEASURES = {  # column → what it is called, and whether more is better
 
 
 def stored(table: Path = TABLE) -> pd.DataFrame:
-    """Its rows, by method and task.
+    """Its rows, by method and task; a failed edit has the worst value of all methods, as in the report.
 
     Raises
     ------
@@ -40,7 +40,11 @@ def stored(table: Path = TABLE) -> pd.DataFrame:
         raise BadInput(
             f"There is no table '{table.name}': make it with make bench-pocket REPORT_ARGS=\"--publish docs\"."
         )
-    return pd.read_csv(table).set_index(["method", "sample"]).sort_index()
+    rows = pd.read_csv(table).set_index(["method", "sample"]).sort_index()
+    worst = {
+        name: rows[name].min() if more_is_better else rows[name].max() for name, (_, more_is_better) in MEASURES.items()
+    }
+    return rows.fillna(worst)
 
 
 def again(method: str, task: str) -> dict[str, Any]:
