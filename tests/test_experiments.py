@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from gooddrag.bench.datasets import open_dataset
+from gooddrag.bench.pocket_report import methods
 from gooddrag.bench.store import Store
 from gooddrag.bench.units import Engine
 from gooddrag.errors import BadInput
@@ -15,7 +16,7 @@ from gooddrag.methods import GoodDrag
 from tests.conftest import make_tiny_backbone
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from lessons import experiments
+from lessons import benchmark, experiments
 from lessons.experiments import EXPERIMENTS, MEASURES, TASKS, Place, differences, method_of, read, reading, run
 
 
@@ -107,3 +108,33 @@ def test_another_block_gives_other_features_and_leaves_the_engine_alone(tiny):
 def test_a_missing_table_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(BadInput, match=r"python -m lessons\.experiments lora"):
         read("lora", tmp_path)
+
+
+# The stored benchmark of lesson 08
+
+
+def test_the_stored_benchmark_has_every_task_and_belongs_to_the_weights(pocket):
+    rows = benchmark.stored()
+    samples = {sample.name for sample in open_dataset(benchmark.TASKS).samples}
+    for method, part in rows.groupby("method"):
+        assert set(part.index.get_level_values("sample")) == samples, method
+    assert set(rows["fingerprint"]) == {pocket.fingerprint}, "make bench-pocket REPORT_ARGS='--publish docs' renews it"
+    assert np.isfinite(rows[list(benchmark.MEASURES)]).all(axis=None)
+    assert set(rows.index.get_level_values("method")) <= set(methods())
+
+
+def test_a_failed_edit_of_the_benchmark_counts_with_the_worst_value(tmp_path):
+    rows = [
+        {"method": m, "sample": "a-1", "ok": True, **dict.fromkeys(benchmark.MEASURES, v)}
+        for m, v in (("x", 1), ("y", 3))
+    ]
+    rows.append({"method": "z", "sample": "a-1", "ok": False})
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    failed = benchmark.stored(tmp_path / "rows.csv").loc[("z", "a-1")]
+    assert failed["error_share"] == 3
+    assert failed["gained_db"] == 1
+
+
+def test_a_missing_benchmark_says_how_it_is_made(tmp_path):
+    with pytest.raises(BadInput, match="make bench-pocket"):
+        benchmark.stored(tmp_path / "none.csv")

@@ -215,6 +215,8 @@ def publish(table: pd.DataFrame, picture: Image.Image, docs: Path) -> None:
     kinds = ", ".join(sorted(set(table["kind"])))
     told = f"Source with its arrows, edit, truth; four tasks a row, in the order of their kinds: {kinds}."
     lead = LEAD.format(tasks=table["sample"].nunique())
+    if missing := [f"`{name}`" for name in methods() if name not in set(table["method"])]:
+        lead += f"\nStill to be run: {', '.join(missing)}.\n"
     page = f"{lead}\n{parts}\n## Every task\n\n{told}\n\n![{alt}](images/{image.name})\n"
     write_whole(docs / "pocket-report.md", lambda part: part.write_text(page, encoding="utf-8"))
 
