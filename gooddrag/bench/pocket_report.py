@@ -45,22 +45,10 @@ SHORT = MEASURED | {
     "outside": "change outside the mask (grey levels)",
 }
 ROWS = (
-    *(
-        "sample",
-        "kind",
-        "method",
-        "seed",
-        "ok",
-        "reason",
-        "seconds",
-        "together",
-        "drags",
-        "asked_px",
-        "error_px",
-        "error_share",
-    ),
-    *("source_psnr", "edit_psnr", "gained_db", "source_feature_distance", "edit_feature_distance"),
-    *("source_brokenness", "brokenness", "dai_1", "md", "outside", "drift", "fingerprint"),
+    *("sample", "kind", "method", "seed", "ok", "reason", "seconds", "together", "drags"),
+    *("asked_px", "error_px", "error_share", "source_psnr", "edit_psnr", "gained_db"),
+    *("source_feature_distance", "edit_feature_distance", "source_brokenness", "brokenness"),
+    *("dai_1", "md", "outside", "drift", "fingerprint"),
 )
 LEAD = """\
 # Benchmark on pocket
@@ -121,7 +109,7 @@ def overview(table: pd.DataFrame) -> Iterator[Section]:
         rows.append({"method": method} | cells | {"seconds": cost, "failed": int((~part["ok"].astype(bool)).sum())})
     text = (
         "Medians over the tasks; a failed edit counts with the worst value of all methods. Seconds: one thread, while "
-        "the machine's other cores were at work on other edits."
+        "the machine was at other work beside."
     )
     yield Section("All methods", text, pd.DataFrame(rows))
     kinds = filled.pivot_table(index="method", columns="kind", values="error_share", aggfunc="median", sort=False)
