@@ -1,6 +1,7 @@
 """Training: the same seed the same losses, a kill loses nothing, and exported weights make an engine."""
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -55,9 +56,28 @@ def test_exported_weights_make_an_engine_and_training_goes_on_from_them(tmp_path
     assert facts["pictures"] == 12
     backbone = load_pocket(tmp_path / "weights")
     assert backbone.predict(torch.randn(1, 4, 8, 8), 401).eps.shape == (1, 4, 8, 8)
+    assert backbone.prediction == "v_prediction"
     monkeypatch.setattr(train, "WEIGHTS", tmp_path / "weights")
     run(tmp_path / "b", 1)
     assert int(load_file(tmp_path / "b" / "checkpoint.safetensors")["step"]) == 4
+
+
+def test_other_latents_and_predictions_make_engines_too(tmp_path):
+    other = replace(SMALL, patch=2, channels=6, prediction="epsilon")
+    run(tmp_path, 2, other)
+    export(tmp_path, other, tmp_path / "weights")
+    backbone = load_pocket(tmp_path / "weights")
+    assert (backbone.prediction, backbone.latent_scale) == ("epsilon", 2)
+    assert backbone.encode(torch.zeros(1, 3, 32, 32)).shape == (1, 6, 16, 16)
+
+
+def test_from_scratch_passes_the_committed_weights_by(tmp_path, monkeypatch):
+    run(tmp_path / "a", 3)
+    export(tmp_path / "a", SMALL, tmp_path / "weights")
+    monkeypatch.setattr(train, "WEIGHTS", tmp_path / "weights")
+    with closing(iter_training(tmp_path / "b", SMALL, from_scratch=True, world=tmp_path / "a")) as progress:
+        assert next(progress).step == 1
+    assert not list((tmp_path / "b").glob("world-*"))
 
 
 def test_the_learning_rate_warms_up_holds_falls_and_cools_down():

@@ -21,7 +21,7 @@ from gooddrag.bench.datasets import open_dataset
 from gooddrag.bench.render import markdown, write_report
 from gooddrag.bench.report import Section
 from gooddrag.bench.runner import Bench, run
-from gooddrag.bench.statistics import Estimate, compare, estimate
+from gooddrag.bench.statistics import Estimate, compare, estimate, failures_as_worst
 from gooddrag.bench.store import Store
 from gooddrag.files import write_whole
 from gooddrag.methods import DragDiffusion, GoodDrag, Method, method_for
@@ -98,8 +98,7 @@ def verdicts(table: pd.DataFrame) -> Iterator[Section]:
 
 def overview(table: pd.DataFrame) -> Iterator[Section]:
     """For a first look: a line for each method with what matters most, and how far each gets with each kind of drag."""
-    worst = {c: (table[c].min() if c == "gained_db" else table[c].max()) for c in SHORT}
-    filled = table.assign(**{c: table[c].where(table["ok"].astype(bool), worst[c]) for c in SHORT})
+    filled = failures_as_worst(table, {column: column == "gained_db" for column in SHORT})
     order = filled.groupby("method")["error_share"].median().sort_values().index
     rows = []
     for method in order:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from gooddrag.bench.published import CAVEAT, PUBLISHED
-from gooddrag.bench.statistics import compare, estimate
+from gooddrag.bench.statistics import compare, estimate, failures_as_worst
 from gooddrag.measures import MEASURES, Measure
 
 FEWEST = 2  # tasks that an interval needs
@@ -51,10 +51,8 @@ class Results:
     def values(self, column: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
         """Task × method: mean over the seeds, failed edits at the worst value that there is."""
         rows = self.rows if rows is None else rows
-        higher = self.columns[column][1].higher
-        worst = self.rows[column].min() if higher else self.rows[column].max()
-        filled = rows.assign(value=rows[column].where(rows["ok"].astype(bool), worst))
-        wide = filled.pivot_table(index="sample", columns="method", values="value", aggfunc="mean", sort=False)
+        filled = failures_as_worst(self.rows, {column: self.columns[column][1].higher}).loc[rows.index]
+        wide = filled.pivot_table(index="sample", columns="method", values=column, aggfunc="mean", sort=False)
         return wide.reindex(columns=[m for m in self.methods if m in wide])
 
     def doubted(self, measure: str) -> pd.Series:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Statistic = Callable[..., Any]  # takes values (..., n) and axis=, as np.mean and np.median do
 RESAMPLES = 10_000
+
+
+def failures_as_worst(rows: pd.DataFrame, columns: Mapping[str, bool]) -> pd.DataFrame:
+    """Rows of a benchmark in which failed edits have the worst value that any edit has, so that failing can't pay.
+
+    `columns` are filled: name → whether more is better.
+    """
+    worst = {name: rows[name].min() if higher else rows[name].max() for name, higher in columns.items()}
+    done = rows["ok"].astype(bool)
+    return rows.assign(**{name: rows[name].where(done, value) for name, value in worst.items()})
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,13 @@ def round_trips(backbone: Backbone, images: Tensor, timeline: Timeline) -> tuple
     z0 = backbone.encode(images)
     *_, inverted = ddim_invert(backbone, z0, timeline)
     back = SourcePath.denoise(backbone, inverted, timeline).latents[-1]
-    error = [((backbone.decode(z).clamp(-1, 1) - images) / 2).square().mean((1, 2, 3)) for z in (z0, back)]
-    codec, trip = (float((-10 * e.log10()).mean()) for e in error)
-    return codec, trip
+    return restored(backbone, z0, images), restored(backbone, back, images)
+
+
+def restored(backbone: Backbone, z: Tensor, images: Tensor) -> float:
+    """Mean PSNR in dB of decoded latents (B, C, h, w) against their pictures (B, 3, 64, 64) in [-1, 1]."""
+    error = ((backbone.decode(z).clamp(-1, 1) - images) / 2).square().mean((1, 2, 3))
+    return float((-10 * error.log10()).mean())
 
 
 @torch.no_grad()

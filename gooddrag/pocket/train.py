@@ -14,18 +14,20 @@ from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from gooddrag.pocket import WEIGHTS
 from gooddrag.pocket.codec import PatchCodec, to_tensor
 from gooddrag.pocket.world import render, sample_scene
 
+Prediction = Literal["v_prediction", "epsilon"]
 HELD_OUT = 10**9  # scene numbers from here on are never trained on
 # What a trained model misses per hundred timesteps. Each loss is divided by its own, so that the noisiest levels, where
 # nobody could know better, don't drown those at which drags are corrected.
@@ -38,7 +40,9 @@ class TrainSettings:
 
     size: int = 64
     world: int = 24_000
+    patch: int = 4
     channels: int = 16
+    prediction: Prediction = "v_prediction"
     widths: tuple[int, ...] = (64, 128, 192, 256)
     batch: int = 32
     learning_rate: float = 1e-3
@@ -109,14 +113,14 @@ def build_unet(size: int, channels: int, widths: tuple[int, ...]) -> UNet2DCondi
     )
 
 
-def noise_schedule() -> Any:
-    """Stable Diffusion's noise schedule, with v-prediction."""
+def noise_schedule(prediction: Prediction = "v_prediction") -> Any:
+    """Stable Diffusion's noise schedule; the model predicts velocity, or the noise ("epsilon")."""
     return DDPMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
         beta_start=0.00085,
         beta_end=0.012,
-        prediction_type="v_prediction",
+        prediction_type=prediction,
         clip_sample=False,
         steps_offset=1,
         timestep_spacing="leading",
@@ -155,14 +159,15 @@ def build_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.Ad
 def draw_batch(
     pictures: np.ndarray, codec: PatchCodec, schedule: Any, step: int, settings: TrainSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents (B, C, h, w), timesteps (B,) and v-targets for one step; timesteps are stratified over 0..999."""
+    """Noisy latents (B, C, h, w), timesteps (B,) and targets for one step; timesteps are stratified over 0..999."""
     chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
     n = settings.batch
     rows = torch.randint(len(pictures), (n,), generator=chance).numpy()
     z0 = codec.encode(to_tensor(pictures[np.sort(rows)]))
     t = ((torch.randperm(n, generator=chance) + torch.rand(n, generator=chance)) * 1000 / n).long()
     noise = torch.randn(z0.shape, generator=chance)
-    return schedule.add_noise(z0, noise, t), t, schedule.get_velocity(z0, noise, t)
+    target = noise if settings.prediction == "epsilon" else schedule.get_velocity(z0, noise, t)
+    return schedule.add_noise(z0, noise, t), t, target
 
 
 def balanced_loss(v: Tensor, target: Tensor, t: Tensor) -> Tensor:
@@ -171,27 +176,34 @@ def balanced_loss(v: Tensor, target: Tensor, t: Tensor) -> Tensor:
     return (error * (UNKNOWABLE.mean() / UNKNOWABLE)[t // 100]).mean()
 
 
-def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240.0) -> Generator[Progress, None, None]:
+def iter_training(
+    folder: Path,
+    settings: TrainSettings,
+    save_every: float = 240.0,
+    *,
+    from_scratch: bool = False,
+    world: Path | None = None,
+) -> Generator[Progress, None, None]:
     """Train until `settings.pictures` have been seen, saving to `folder` every `save_every` seconds and at the end.
 
-    Starts from `folder`'s checkpoint; where there is none, from the committed weights; else from scratch.
-    Closing the generator saves too.
+    Starts from `folder`'s checkpoint; where there is none, from the committed weights, or `from_scratch`. The rendered
+    pictures are kept in `folder` too, or in `world`. Closing the generator saves too.
     """
     torch.manual_seed(settings.seed)
-    pictures = render_world(folder, settings)
-    codec, model, step = _starting_point(folder, settings, pictures)
+    pictures = render_world(world or folder, settings)
+    codec, model, step = _starting_point(folder, settings, pictures, from_scratch)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     optimiser = build_optimiser(model, settings)
     optimised = _load_training(folder, average, optimiser)
-    schedule, began, saved = noise_schedule(), time.monotonic(), time.monotonic()
+    schedule, began, saved = noise_schedule(settings.prediction), time.monotonic(), time.monotonic()
     try:
         while step * settings.batch < settings.pictures:
             z, t, target = draw_batch(pictures, codec, schedule, step, settings)
             rate = learning_rate_at(step, settings, optimised)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-                v = model(z.contiguous(memory_format=torch.channels_last), t)
-            loss = balanced_loss(v.float(), target, t)
+                out = model(z.contiguous(memory_format=torch.channels_last), t).float()
+            loss = mse_loss(out, target) if settings.prediction == "epsilon" else balanced_loss(out, target, t)
             model.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -210,17 +222,18 @@ def iter_training(folder: Path, settings: TrainSettings, save_every: float = 240
         save_checkpoint(folder, codec, model, average, optimiser, (step, optimised), settings)
 
 
-def _starting_point(folder: Path, settings: TrainSettings, pictures: np.ndarray) -> tuple[PatchCodec, PocketModel, int]:
+def _starting_point(
+    folder: Path, settings: TrainSettings, pictures: np.ndarray, from_scratch: bool
+) -> tuple[PatchCodec, PocketModel, int]:
     checkpoint = folder / "checkpoint.safetensors"
-    if not checkpoint.exists() and (WEIGHTS / "training.json").exists():
+    if not checkpoint.exists() and not from_scratch and (WEIGHTS / "training.json").exists():
         codec = PatchCodec.load(WEIGHTS / "codec.safetensors")
         model = PocketModel(UNet2DConditionModel.from_pretrained(WEIGHTS / "unet", local_files_only=True).float())
         model.context.data = load_file(WEIGHTS / "context.safetensors")["context"].float()
         return codec, model, json.loads((WEIGHTS / "training.json").read_text())["step"]
-    latent = settings.size // 4
-    model = PocketModel(build_unet(latent, settings.channels, settings.widths))
+    model = PocketModel(build_unet(settings.size // settings.patch, settings.channels, settings.widths))
     if not checkpoint.exists():
-        return PatchCodec.fit(to_tensor(pictures[:1000]), settings.channels), model, 0
+        return PatchCodec.fit(to_tensor(pictures[:1000]), settings.channels, settings.patch), model, 0
     state = load_file(checkpoint)
     model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
     codec = PatchCodec(state["codec.basis"], state["codec.mean"], state["codec.scale"])
@@ -274,12 +287,12 @@ def save_checkpoint(
 def export(folder: Path, settings: TrainSettings, weights: Path = WEIGHTS) -> dict:
     """Turn the checkpoint's averaged model into half-precision weights, with what the model card needs to state."""
     state = load_file(folder / "checkpoint.safetensors")
-    model = PocketModel(build_unet(settings.size // 4, settings.channels, settings.widths))
+    model = PocketModel(build_unet(settings.size // settings.patch, settings.channels, settings.widths))
     model.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("average.")})
     codec = PatchCodec(state["codec.basis"], state["codec.mean"], state["codec.scale"])
     step = int(state["step"])
     model.unet.half().save_pretrained(weights / "unet")
-    noise_schedule().save_pretrained(weights / "scheduler")
+    noise_schedule(settings.prediction).save_pretrained(weights / "scheduler")
     save_file({"context": model.context.detach().half()}, weights / "context.safetensors")
     codec.save(weights / "codec.safetensors")
     facts = {"step": step, "pictures": step * settings.batch, "settings": asdict(settings)}

@@ -14,6 +14,7 @@ import pandas as pd
 from gooddrag.bench.datasets import open_dataset
 from gooddrag.bench.pocket_report import methods
 from gooddrag.bench.runner import Bench
+from gooddrag.bench.statistics import failures_as_worst
 from gooddrag.bench.units import Engine, do, fingerprint
 from gooddrag.errors import BadInput, EditFailed
 
@@ -41,10 +42,7 @@ def stored(table: Path = TABLE) -> pd.DataFrame:
             f"There is no table '{table.name}': make it with make bench-pocket REPORT_ARGS=\"--publish docs\"."
         )
     rows = pd.read_csv(table).set_index(["method", "sample"]).sort_index()
-    worst = {
-        name: rows[name].min() if more_is_better else rows[name].max() for name, (_, more_is_better) in MEASURES.items()
-    }
-    return rows.fillna(worst)
+    return failures_as_worst(rows, {name: more_is_better for name, (_, more_is_better) in MEASURES.items()})
 
 
 def again(method: str, task: str) -> dict[str, Any]:
