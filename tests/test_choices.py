@@ -50,7 +50,8 @@ def test_every_choice_is_a_model(name):
 def test_a_choice_is_trained_once_and_told_in_a_row(tmp_path, monkeypatch):
     monkeypatch.setitem(CHOICES, "small", replace(SMALL, patch=8))
     monkeypatch.setattr(choices, "KINDS", ["move"])
-    monkeypatch.setattr(GoodDrag, "for_pocket", lambda **changes: GoodDrag(steps=4, drags=1, **changes))
+    monkeypatch.setattr(choices, "TUNING", [100])
+    monkeypatch.setattr(GoodDrag, "fast", lambda: GoodDrag(steps=4, drags=1, lora=None))
     found = measure("small", tmp_path, tmp_path, minutes=0)
     assert found["pictures"] == SMALL.batch
     (row,) = table({"small": found}).splitlines()[2:]
