@@ -246,6 +246,18 @@ def test_the_units_of_a_killed_worker_run_again_elsewhere(bench, client, tmp_pat
     pd.testing.assert_frame_equal(comparable(whole), comparable(shaken))
 
 
+def test_a_benchmark_goes_on_where_all_workers_were_lost_for_good(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_room, "PATIENCE", 1)
+    plan, store = bench.plan(fingerprint()), Store(str(tmp_path))
+    plan.write(store)
+    with cluster(workers=1) as processes:
+        for nanny in list(processes.cluster.workers.values()):  # as when a worker dies while its nanny starts it
+            processes.sync(nanny.close)
+        assert not processes.scheduler_info()["workers"]
+        keys = [row["key"] for row in iter_rows(plan, store, processes)]
+    assert sorted(keys) == sorted(unit.key for unit in plan.units)
+
+
 def test_a_later_run_adds_its_methods_to_the_plan_unless_the_weights_are_others(bench, tmp_path):
     store = Store(str(tmp_path))
     bench.plan("weights").write(store)
@@ -414,6 +426,21 @@ def test_the_pocket_report_asks_what_the_paper_claims():
     assert set(lines["method"][:2]) == {"gooddrag", "all first, ipms"}  # the best first
     assert lines.set_index("method")["failed"]["gooddrag"] == 1
     assert list(kinds.columns) == ["method", "move"]
+    assert set(lines["seconds"]) == {"1"}
+
+
+def test_seconds_of_edits_that_shared_their_passes_tell_nothing_of_one_alone():
+    rows = [
+        {"sample": f"move-{seed}", "kind": "move", "method": method, "ok": True, "seconds": 3.0, "together": together}
+        | dict.fromkeys(("error_share", "brokenness", "gained_db", "dai_1", "outside"), 1.0)
+        | {"edit_feature_distance": 0.5, "source_feature_distance": 1.0}
+        for seed in (1000, 1001)
+        for method, together in (("gooddrag", 4), (ROUND_TRIP, 1))
+    ]
+    table = pd.DataFrame(rows)
+    lines = next(overview(table)).table.set_index("method")
+    assert dict(lines["seconds"]) == {"gooddrag": "–", ROUND_TRIP: "3"}
+    assert next(verdicts(table)).table["found"].iloc[-1] == "–"
 
 
 def test_a_published_report_holds_its_rows_and_its_picture(tmp_path):

@@ -104,11 +104,12 @@ def overview(table: pd.DataFrame) -> Iterator[Section]:
     for method in order:
         part = filled[filled["method"] == method]
         cells = {title: str(estimate(part[column])) for column, title in SHORT.items()}
-        cost = f"{_seconds(part).median():.0f}"
+        seconds = _seconds(part)
+        cost = f"{seconds.median():.0f}" if len(seconds) else "–"
         rows.append({"method": method} | cells | {"seconds": cost, "failed": int((~part["ok"].astype(bool)).sum())})
     text = (
         "Medians over the tasks; a failed edit counts with the worst value of all methods. Seconds: one thread, while "
-        "the machine was at other work beside."
+        "the machine was at other work beside; of edits that shared their passes with no others."
     )
     yield Section("All methods", text, pd.DataFrame(rows))
     kinds = filled.pivot_table(index="method", columns="kind", values="error_share", aggfunc="median", sort=False)
@@ -119,7 +120,7 @@ def overview(table: pd.DataFrame) -> Iterator[Section]:
 def _gooddrags_own(done: pd.DataFrame) -> Section:
     """GoodDrag against what this project asked of it before the first edit was made."""
     ours, trips = (done[done["method"] == m] for m in ("gooddrag", ROUND_TRIP))
-    limit = float(trips["brokenness"].quantile(0.95))
+    limit, seconds = float(trips["brokenness"].quantile(0.95)), _seconds(ours)
     near = ours["edit_feature_distance"] < ours["source_feature_distance"]
     rows = [
         ("share of the distance that is left (median)", "≤ 0.25", estimate(ours["error_share"])),
@@ -131,16 +132,16 @@ def _gooddrags_own(done: pd.DataFrame) -> Section:
             "≥ 0.85",
             _share(ours["brokenness"] <= limit),
         ),
-        ("seconds for an edit, adapter included (median)", "≤ 45", estimate(_seconds(ours))),
+        ("seconds for an edit, adapter included (median)", "≤ 45", estimate(seconds) if len(seconds) else "–"),
     ]
     text = f"{len(ours)} tasks, and what was asked for before any of them was run."
     return Section("GoodDrag by itself", text, pd.DataFrame(rows, columns=["what", "asked", "found"]).astype(str))
 
 
 def _seconds(part: pd.DataFrame) -> pd.Series:
-    """What edits took that didn't share their time with others, where there are such."""
+    """What edits took that didn't share their time with others; there may be none."""
     alone = part[part["together"].fillna(1) == 1] if "together" in part else part
-    return alone["seconds"] if len(alone) else part["seconds"]
+    return alone["seconds"]
 
 
 def _share(yes: pd.Series) -> Estimate:

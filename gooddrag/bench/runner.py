@@ -28,7 +28,7 @@ from gooddrag.terminal import console, note
 if TYPE_CHECKING:
     from distributed import Client
 
-PATIENCE = 30  # seconds to wait for a scheduler
+PATIENCE = 30  # seconds to wait for a scheduler, or for a worker to come back
 
 
 @dataclass(frozen=True)
@@ -137,23 +137,27 @@ def iter_rows(
 
     Only a few units are under way at a time, so that the scheduler never holds a whole data set of pictures.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker, wait
 
     done = store.done()
     missing = grouped({unit.key: unit for unit in plan.units if unit.key not in done}.values(), together)
     under_way: dict[Any, list[Unit]] = {}
-    finished = as_completed()
 
     def submit() -> None:
         if units := next(missing, None):
             key = f"gooddrag-{content_key(*(unit.key for unit in units))}"
             future = client.submit(do, units, plan.bench.engine, threads, key=key, retries=0)
             under_way[future] = units
-            finished.add(future)
 
     for _ in range(2 * max(1, len(client.scheduler_info()["workers"])) + 1):
         submit()
-    for future in finished:
+    while under_way:
+        try:
+            finished: Any = wait(list(under_way), timeout=PATIENCE, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            _replace_lost_workers(client)
+            continue
+        future = next(iter(finished.done))
         units = under_way.pop(future)
         try:
             results = future.result()
@@ -164,6 +168,15 @@ def iter_rows(
             store.put(row, picture)
         submit()
         yield from (row for row, _ in results)
+
+
+def _replace_lost_workers(client: Client) -> None:
+    """New workers for this machine, where none is left: Dask gives one up that dies while it is started anew."""
+    local = client.cluster
+    if local is not None and not client.scheduler_info()["workers"]:
+        count = len(local.worker_spec)
+        local.scale(0)
+        local.scale(count)
 
 
 def run(
