@@ -52,6 +52,7 @@ def test_a_choice_is_trained_once_and_told_in_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(choices, "KINDS", ["move"])
     monkeypatch.setattr(choices, "TUNING", [100])
     monkeypatch.setattr(GoodDrag, "fast", lambda: GoodDrag(steps=4, drags=1, lora=None))
+    choices.train(tmp_path / "small", tmp_path, CHOICES["small"], minutes=0)  # interrupted before it was measured
     found = measure("small", tmp_path, tmp_path, minutes=0)
     assert found["pictures"] == SMALL.batch
     (row,) = table({"small": found}).splitlines()[2:]

@@ -61,7 +61,7 @@ def small_task(folder="small", **changes):
 
 
 def test_an_edit_leaves_picture_animation_trace_and_settings(run):
-    interrupts = signal.getsignal(signal.SIGINT)  # ignored where the tests run in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     code, _, err = run("edit", small_task(), "--out", "out", "--animate", "--frames", 2, *QUICK)
     assert code == 0, err
     assert {p.name for p in Path("out").iterdir()} == {
@@ -70,7 +70,7 @@ def test_an_edit_leaves_picture_animation_trace_and_settings(run):
     assert Trace.load("out/trace.parquet").drags["drag"].max() == 2
     with Image.open("out/animation.gif") as film:
         assert film.n_frames > 1
-    assert signal.getsignal(signal.SIGINT) is interrupts
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_replay_gives_the_same_bytes(run):

@@ -30,7 +30,7 @@ from gooddrag.features import CELLS_PER_LATENT
 from gooddrag.files import write_whole
 from gooddrag.methods import GoodDrag
 from gooddrag.metrics.ground_truth import score
-from gooddrag.pocket.quality import held_out_pictures, restored
+from gooddrag.pocket.quality import held_out_pictures, noised, restored
 from gooddrag.pocket.tasks import KINDS, make_task
 from gooddrag.pocket.train import TrainSettings, export, iter_training, noise_schedule, render_world
 
@@ -60,6 +60,9 @@ COLUMNS = {
 def train(folder: Path, world: Path, settings: TrainSettings, minutes: float) -> int:
     """Train from scratch for so many minutes of this process's own time; returns the pictures seen."""
     render_world(world, settings)
+    (folder / "checkpoint.safetensors").unlink(
+        missing_ok=True
+    )  # what an interrupted run has left would be a head start
     seen, began = 0, time.process_time()
     with closing(iter_training(folder, settings, float("inf"), from_scratch=True, world=world)) as steps:
         for step in steps:
@@ -77,12 +80,9 @@ def denoising(backbone: Backbone, images: Tensor) -> dict[str, float]:
     `velocity_loss` is in units of the latent, and so compares choices with the same latents alone; `picture_error` is
     what the denoised picture differs by from the codec's own, root mean square in grey levels.
     """
-    z0, chance, velocity, picture = backbone.encode(images), torch.Generator().manual_seed(1), [], []
+    z0, velocity, picture = backbone.encode(images), [], []
     schedule, target = noise_schedule(), backbone.decode(z0)
-    for low in range(0, 1000, 100):
-        t = torch.randint(low, low + 100, (len(z0),), generator=chance)
-        noise = torch.randn(z0.shape, generator=chance)
-        noisy = schedule.add_noise(z0, noise, t)
+    for _, t, noise, noisy in noised(z0):
         eps = backbone.predict(noisy, t).eps
         each = zip(noisy.split(1), eps.split(1), t.tolist(), strict=True)
         clean = torch.cat([predict_x0(one, its_noise, backbone.alpha_bar(s)) for one, its_noise, s in each])
@@ -100,11 +100,11 @@ def dragging(backbone: Backbone, patch: int) -> dict[str, float]:
     for kind, seed in product(KINDS, TUNING):
         known, began = make_task(kind, seed), time.process_time()
         picture = edit(backbone, known.task, method, use_cache=False).image
-        seconds, found_here = time.process_time() - began, score(known, picture)
+        seconds, reached = time.process_time() - began, score(known, picture)
         found.append(
             {
-                "error_share": found_here.error_share,
-                "gained_db": found_here.edit_psnr - found_here.source_psnr,
+                "error_share": reached.error_share,
+                "gained_db": reached.edit_psnr - reached.source_psnr,
                 "seconds": seconds,
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,21 @@ def held_out_pictures(count: int) -> Tensor:
     return torch.from_numpy(np.stack([render(s).image for s in scenes])).permute(0, 3, 1, 2) * 2 - 1
 
 
-@torch.no_grad()
-def held_out_loss(backbone: Backbone, images: Tensor) -> dict[str, float]:
-    """Mean squared error of the velocity, per band of a hundred timesteps, with fixed noise."""
-    z0, schedule, chance = backbone.encode(images), noise_schedule(), torch.Generator().manual_seed(1)
-    losses = {}
+def noised(z0: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Latents (B, C, h, w) with fixed noise: for each hundred timesteps its first, t (B,), noise, noisy latents."""
+    schedule, chance = noise_schedule(), torch.Generator().manual_seed(1)
     for low in range(0, 1000, 100):
         t = torch.randint(low, low + 100, (len(z0),), generator=chance)
         noise = torch.randn(z0.shape, generator=chance)
-        v = backbone.raw_predict(schedule.add_noise(z0, noise, t), t)
+        yield low, t, noise, schedule.add_noise(z0, noise, t)
+
+
+@torch.no_grad()
+def held_out_loss(backbone: Backbone, images: Tensor) -> dict[str, float]:
+    """Mean squared error of the velocity, per band of a hundred timesteps, with fixed noise."""
+    z0, schedule, losses = backbone.encode(images), noise_schedule(), {}
+    for low, t, noise, noisy in noised(z0):
+        v = backbone.raw_predict(noisy, t)
         losses[f"{low}–{low + 99}"] = mse_loss(v, schedule.get_velocity(z0, noise, t)).item()
     return losses
 
