@@ -32,11 +32,13 @@ TILE = {"normal": 1536, "low": 512}  # px: larger pictures pass the autoencoder 
 
 
 class Codec(Protocol):
-    """Image (B, 3, H, W) in [-1, 1] ↔ latent (B, C, h, w), both float32."""
+    """Image (B, 3, H, W) in [-1, 1] ↔ latent (B, C, h, w), both float32; `tensors()` are all that results depend on."""
 
     def encode(self, image: Tensor) -> Tensor: ...
 
     def decode(self, z: Tensor) -> Tensor: ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class VaeCodec:
         with self._at_work(z.device):
             out: Any = self.vae.decode((z / self.vae.config["scaling_factor"]).to(self.vae.dtype))
             return out.sample.float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.vae.state_dict()
 
     @contextmanager
     def _at_work(self, device: torch.device) -> Iterator[None]:
@@ -148,8 +153,7 @@ class Backbone:
         """Hash of all weights that an edit depends on; keys every cache."""
         digest = hashlib.blake2b(digest_size=16)
         parts = [*self.unet.state_dict().items(), ("context", self.context), *sorted(self.added.items())]
-        vae = self.codec.vae.state_dict().items() if isinstance(self.codec, VaeCodec) else vars(self.codec).items()
-        for name, value in [*parts, *vae]:
+        for name, value in [*parts, *self.codec.tensors().items()]:
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -321,7 +325,7 @@ def load_backbone(
     if memory not in get_args(Memory):
         raise BadInput(f"The memory can't be '{memory}': choose normal or low.")
     if device:
-        _check_device(device)
+        check_device(device)
     device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     if str(name) == "pocket":
         if vae is not None:
@@ -354,7 +358,8 @@ def _multiplies(dtype: torch.dtype, device: str) -> bool:
         return False
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise BadInput where this machine has no such device."""
     try:
         float(torch.zeros(1, device=device))  # 'meta' makes tensors too, but none that holds numbers
     except (RuntimeError, AssertionError, ImportError) as error:

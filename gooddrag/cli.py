@@ -24,6 +24,7 @@ from gooddrag.terminal import complain, console, note, output, printable, spell_
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
     from gooddrag.backbone import Backbone
     from gooddrag.methods import Method
@@ -381,10 +382,20 @@ def _print_bench(model: str) -> None:
 @app.command("train-pocket")
 def train_pocket(
     folder: Annotated[Path, typer.Option(help="Checkpoints and rendered pictures.")] = Path("runs/pocket"),
-    pictures: Annotated[int, typer.Option(min=1, help="Stop when so many pictures have been seen in all.")] = 2_000_000,
+    pictures: Annotated[
+        int, typer.Option(min=1, help="Stop when so many pictures have been seen in all.")
+    ] = 20_000_000,
     cooldown: Annotated[int, typer.Option(min=0, help="Let the learning rate fall to 0 over the last so many.")] = 0,
     minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so many minutes.")] = None,
-    bf16: Annotated[bool, typer.Option(help="bfloat16 passes; only CPUs with AVX512-BF16 or AMX gain by it.")] = False,
+    world: Annotated[int, typer.Option(min=1, help="Render so many different pictures to learn from.")] = 24_000,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures in a step.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bf16: Annotated[
+        bool, typer.Option(help="bfloat16 passes; GPUs gain by it, and CPUs with AVX512-BF16 or AMX.")
+    ] = False,
+    from_scratch: Annotated[
+        bool, typer.Option(help="Without a checkpoint, don't begin with the weights that are there.")
+    ] = False,
     export: Annotated[bool, typer.Option(help="At the end write the averaged weights into the package.")] = False,
 ) -> None:
     """Train the pocket engine; may be stopped at any moment and goes on where it was."""
@@ -393,18 +404,21 @@ def train_pocket(
     from gooddrag.files import check_writable
 
     check_writable(folder)
+    from gooddrag.backbone import check_device
     from gooddrag.pocket import train
 
-    settings = train.TrainSettings(pictures=pictures, cooldown=cooldown, bf16=bf16)
-    losses: list[float] = []
+    check_device(device)
+
+    settings = train.TrainSettings(world=world, batch=batch, pictures=pictures, cooldown=cooldown, bf16=bf16)
+    losses: list[Tensor] = []
     with (
         _interruptible("Training was stopped: run the command again to go on from where it was."),
-        closing(train.iter_training(folder, settings)) as steps,
+        closing(train.iter_training(folder, settings, from_scratch=from_scratch, device=device)) as steps,
     ):
         for step in steps:
             losses.append(step.loss)
             if step.step % 100 == 0:
-                mean = sum(losses) / len(losses)
+                mean = sum(map(float, losses)) / len(losses)
                 losses.clear()
                 typer.echo(f"pictures {step.pictures}  loss {mean:.4f}  {step.seconds / 60:.1f} min")
             if minutes is not None and step.seconds > minutes * 60:

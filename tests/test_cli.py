@@ -147,6 +147,13 @@ def test_damaged_pocket_weights_get_one_sentence(run, monkeypatch, file):
     assert not Path("out").exists()
 
 
+def test_training_on_a_device_that_isnt_there_gets_one_sentence(run):
+    code, _, err = run("train-pocket", "--device", "cuda:7", "--folder", "out")
+    assert code == 2
+    assert err.startswith("gooddrag: The device 'cuda:7' can't be used on this machine")
+    assert err.count("\n") == 1
+
+
 BESIDE = "settings: {drags: 5}\nsteps: 10\n"
 OTHER = {"settings_json": '{"method": "dragdiffusion", "settings": {}}'}
 

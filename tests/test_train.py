@@ -23,7 +23,7 @@ def _from_scratch(monkeypatch, tmp_path):
 
 def run(folder, steps, settings=SMALL):
     with closing(iter_training(folder, settings)) as progress:
-        return [p.loss for p in islice(progress, steps)]
+        return [p.loss.item() for p in islice(progress, steps)]
 
 
 def test_the_same_seed_gives_the_same_losses(tmp_path):
@@ -78,6 +78,24 @@ def test_from_scratch_passes_the_committed_weights_by(tmp_path, monkeypatch):
     with closing(iter_training(tmp_path / "b", SMALL, from_scratch=True, world=tmp_path / "a")) as progress:
         assert next(progress).step == 1
     assert not list((tmp_path / "b").glob("world-*"))
+
+
+def test_pictures_seen_count_where_the_batch_is_another_one(tmp_path, monkeypatch):
+    run(tmp_path / "a", 3)
+    export(tmp_path / "a", SMALL, tmp_path / "weights")
+    monkeypatch.setattr(train, "WEIGHTS", tmp_path / "weights")
+    larger = replace(SMALL, batch=6)
+    with closing(iter_training(tmp_path / "b", larger, world=tmp_path / "a")) as progress:
+        assert next(progress).pictures == 3 * SMALL.batch + larger.batch
+
+
+def test_timesteps_stay_in_the_schedule_whatever_is_drawn(tmp_path, monkeypatch):
+    settings = replace(SMALL, batch=1024)
+    pictures = torch.from_numpy(train.render_world(tmp_path, settings))
+    codec = train.PatchCodec.fit(train.to_tensor(pictures), settings.channels)
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), 1 - 2**-24))  # the most that it ever gives
+    _, t, _ = train.draw_batch(pictures, codec, train.noise_schedule(), 0, settings)
+    assert (t.min(), t.max()) == (0, 999)
 
 
 def test_the_learning_rate_warms_up_holds_falls_and_cools_down():

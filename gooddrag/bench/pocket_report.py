@@ -139,9 +139,9 @@ def _gooddrags_own(done: pd.DataFrame) -> Section:
 
 
 def _seconds(part: pd.DataFrame) -> pd.Series:
-    """What edits took that didn't share their time with others; there may be none."""
+    """What edits took that shared nothing with others, where that was measured; there may be none."""
     alone = part[part["together"].fillna(1) == 1] if "together" in part else part
-    return alone["seconds"]
+    return alone["seconds"].dropna()
 
 
 def _share(yes: pd.Series) -> Estimate:

@@ -1,20 +1,39 @@
-"""The pocket engine's image codec: principal components of small patches, exact and linear in both directions.
+"""The pocket engine's image codec: principal components of small patches, and a guess at the rest.
 
-It plays the part of Stable Diffusion's autoencoder: image → a latent grid, 4 times smaller on each side.
+It plays the part of Stable Diffusion's autoencoder: image → a latent grid, 4 times smaller on each side. Components are
+exact and linear in both directions. What they leave out of a picture, such as colours along an edge, a small network
+guesses from the latents around (`Detail`); as it adds nothing that components could tell, decoding and encoding again
+gives back the very latent.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from gooddrag.files import write_whole
+
 WHITENING = 0.6  # 1 would give every component the same variance and drown the picture in its noise components
+
+
+class Detail(nn.Sequential):
+    """Latent (B, C, h, w) → what an image may have besides its components (B, 3, h·f, w·f), from 7 × 7 latent cells."""
+
+    def __init__(self, channels: int, patch: int, width: int = 96):
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, 3 * patch**2, 3, padding=1),
+            nn.PixelShuffle(patch),
+        )
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,7 @@ class PatchCodec:
     basis: Tensor
     mean: Tensor
     scale: Tensor
+    detail: Detail | None = None
 
     @property
     def patch(self) -> int:
@@ -47,10 +67,33 @@ class PatchCodec:
     def decode(self, z: Tensor) -> Tensor:
         """Latent (B, C, h, w) → image (B, 3, h·f, w·f), about [-1, 1] but not clamped."""
         patches = conv_transpose2d(z * self.scale.view(1, -1, 1, 1), self.basis, stride=self.patch)
-        return patches + self.mean.repeat(1, z.shape[2], z.shape[3])[None]
+        image = patches + self.mean.repeat(1, z.shape[2], z.shape[3])[None]
+        return image if self.detail is None else image + self._beyond_components(self.detail(z))
+
+    def _beyond_components(self, image: Tensor) -> Tensor:
+        """What no component can express of an image (B, 3, H, W)."""
+        expressed = conv_transpose2d(conv2d(image, self.basis, stride=self.patch), self.basis, stride=self.patch)
+        return image - expressed
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it consists of, by name."""
+        own = {"basis": self.basis, "mean": self.mean, "scale": self.scale}
+        return own | {f"detail.{name}": value for name, value in (self.detail or nn.Module()).state_dict().items()}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> PatchCodec:
+        """The codec that consists of these `tensors()`, in float32."""
+        parts = {name: value.float() for name, value in tensors.items()}
+        codec = cls(parts["basis"], parts["mean"], parts["scale"])
+        weights = {name.removeprefix("detail."): value for name, value in parts.items() if name.startswith("detail.")}
+        if not weights:
+            return codec
+        detail = Detail(codec.channels, codec.patch, len(weights["0.weight"]))
+        detail.load_state_dict(weights)
+        return replace(codec, detail=detail.to(codec.basis.device).requires_grad_(False).eval())
 
     def to(self, device: torch.device | str) -> PatchCodec:
-        return PatchCodec(self.basis.to(device), self.mean.to(device), self.scale.to(device))
+        return PatchCodec.of({name: value.to(device) for name, value in self.tensors().items()})
 
     @classmethod
     def fit(cls, images: Tensor, channels: int, patch: int = 4) -> PatchCodec:
@@ -69,13 +112,16 @@ class PatchCodec:
         return cls(basis.float().reshape(-1, *shape), mean.float().reshape(shape), scale.float())
 
     def save(self, path: Path) -> None:
-        save_file({"basis": self.basis.contiguous(), "mean": self.mean, "scale": self.scale}, path)
+        """Write it whole or not at all; the network in half precision."""
+        parts = {name: value.half() if name.startswith("detail.") else value for name, value in self.tensors().items()}
+        write_whole(path, lambda part: save_file({name: value.contiguous() for name, value in parts.items()}, part))
 
     @classmethod
     def load(cls, path: Path) -> PatchCodec:
-        return cls(**load_file(path))
+        return cls.of(load_file(path))
 
 
-def to_tensor(pictures: np.ndarray) -> Tensor:
+def to_tensor(pictures: np.ndarray | Tensor) -> Tensor:
     """(N, H, W, 3) uint8 → (N, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    values = pictures if isinstance(pictures, Tensor) else torch.from_numpy(np.array(pictures))
+    return values.permute(0, 3, 1, 2).float() / 127.5 - 1

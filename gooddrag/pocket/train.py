@@ -49,7 +49,7 @@ class TrainSettings:
     warmup: int = 200
     hold: int = 3000
     ema: float = 0.999
-    pictures: int = 2_000_000
+    pictures: int = 20_000_000
     cooldown: int = 0
     seed: int = 0
     bf16: bool = False
@@ -61,7 +61,7 @@ class Progress:
 
     step: int
     pictures: int
-    loss: float
+    loss: Tensor  # (), where the model is: reading it waits for the device
     learning_rate: float
     seconds: float
 
@@ -89,7 +89,7 @@ def render_world(folder: Path, settings: TrainSettings, start: int = 0, count: i
         part = path.with_suffix(".part.npy")
         np.save(part, np.stack(pictures))
         part.replace(path)
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="c")  # "r" would be too strict for PyTorch
 
 
 def _render_one(index: int, size: int, seed: int) -> np.ndarray:
@@ -157,15 +157,19 @@ def build_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.Ad
 
 
 def draw_batch(
-    pictures: np.ndarray, codec: PatchCodec, schedule: Any, step: int, settings: TrainSettings
+    pictures: Tensor, codec: PatchCodec, schedule: Any, step: int, settings: TrainSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents (B, C, h, w), timesteps (B,) and targets for one step; timesteps are stratified over 0..999."""
-    chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    n = settings.batch
-    rows = torch.randint(len(pictures), (n,), generator=chance).numpy()
-    z0 = codec.encode(to_tensor(pictures[np.sort(rows)]))
-    t = ((torch.randperm(n, generator=chance) + torch.rand(n, generator=chance)) * 1000 / n).long()
-    noise = torch.randn(z0.shape, generator=chance)
+    """Noisy latents (B, C, h, w), timesteps (B,) and targets for one step; timesteps are stratified over 0..999.
+
+    All is drawn where the pictures (N, H, W, 3), uint8, and the codec are.
+    """
+    n, where = settings.batch, pictures.device
+    chance = torch.Generator(where).manual_seed(settings.seed * 1_000_003 + step)
+    rows = torch.randint(len(pictures), (n,), generator=chance, device=where)
+    z0 = codec.encode(to_tensor(pictures[rows.sort().values]))
+    shuffled, within = (draw(n, generator=chance, device=where) for draw in (torch.randperm, torch.rand))
+    t = ((shuffled + within) * 1000 / n).long().clamp(max=999)  # rounding may reach 1000
+    noise = torch.randn(z0.shape, generator=chance, device=where)
     target = noise if settings.prediction == "epsilon" else schedule.get_velocity(z0, noise, t)
     return schedule.add_noise(z0, noise, t), t, target
 
@@ -173,7 +177,7 @@ def draw_batch(
 def balanced_loss(v: Tensor, target: Tensor, t: Tensor) -> Tensor:
     """Squared error of the velocity (B, C, h, w), every noise level given the same say; about as large as plain MSE."""
     error = (v - target).square().mean((1, 2, 3))
-    return (error * (UNKNOWABLE.mean() / UNKNOWABLE)[t // 100]).mean()
+    return (error * (UNKNOWABLE.mean() / UNKNOWABLE).to(t.device)[t // 100]).mean()
 
 
 def iter_training(
@@ -183,6 +187,7 @@ def iter_training(
     *,
     from_scratch: bool = False,
     world: Path | None = None,
+    device: str = "cpu",
 ) -> Generator[Progress, None, None]:
     """Train until `settings.pictures` have been seen, saving to `folder` every `save_every` seconds and at the end.
 
@@ -190,9 +195,10 @@ def iter_training(
     pictures are kept in `folder` too, or in `world`. Closing the generator saves too.
     """
     torch.manual_seed(settings.seed)
-    pictures = render_world(world or folder, settings)
-    codec, model, step = _starting_point(folder, settings, pictures, from_scratch)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rendered = render_world(world or folder, settings)
+    codec, model, step = _starting_point(folder, settings, rendered, from_scratch)
+    codec, pictures = codec.to(device), torch.from_numpy(rendered).to(device)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     optimiser = build_optimiser(model, settings)
     optimised = _load_training(folder, average, optimiser)
@@ -201,7 +207,7 @@ def iter_training(
         while step * settings.batch < settings.pictures:
             z, t, target = draw_batch(pictures, codec, schedule, step, settings)
             rate = learning_rate_at(step, settings, optimised)
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            with torch.autocast(pictures.device.type, torch.bfloat16, enabled=settings.bf16):
                 out = model(z.contiguous(memory_format=torch.channels_last), t).float()
             loss = mse_loss(out, target) if settings.prediction == "epsilon" else balanced_loss(out, target, t)
             model.zero_grad()
@@ -214,7 +220,7 @@ def iter_training(
             decay = min(settings.ema, (1 + step) / (10 + step))
             values = [value for _, value in model.state_dict().items()]
             torch._foreach_lerp_(list(average.values()), values, 1 - decay)
-            yield Progress(step, step * settings.batch, loss.item(), rate, time.monotonic() - began)
+            yield Progress(step, step * settings.batch, loss.detach(), rate, time.monotonic() - began)
             if time.monotonic() - saved > save_every:
                 save_checkpoint(folder, codec, model, average, optimiser, (step, optimised), settings)
                 saved = time.monotonic()
@@ -230,13 +236,13 @@ def _starting_point(
         codec = PatchCodec.load(WEIGHTS / "codec.safetensors")
         model = PocketModel(UNet2DConditionModel.from_pretrained(WEIGHTS / "unet", local_files_only=True).float())
         model.context.data = load_file(WEIGHTS / "context.safetensors")["context"].float()
-        return codec, model, json.loads((WEIGHTS / "training.json").read_text())["step"]
+        return codec, model, json.loads((WEIGHTS / "training.json").read_text())["pictures"] // settings.batch
     model = PocketModel(build_unet(settings.size // settings.patch, settings.channels, settings.widths))
     if not checkpoint.exists():
         return PatchCodec.fit(to_tensor(pictures[:1000]), settings.channels, settings.patch), model, 0
     state = load_file(checkpoint)
     model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
-    codec = PatchCodec(state["codec.basis"], state["codec.mean"], state["codec.scale"])
+    codec = PatchCodec.of({k[6:]: v for k, v in state.items() if k.startswith("codec.")})
     return codec, model, int(state["step"])
 
 
@@ -249,10 +255,11 @@ def _load_training(folder: Path, average: dict[str, Tensor], optimiser: torch.op
     for name, value in average.items():
         value.copy_(state[f"average.{name}"])
     for key, value in state.items():
-        owner, _, rest = key.partition(".")
-        if owner == "adam":
+        part, _, rest = key.partition(".")
+        if part == "adam":
             index, _, moment = rest.partition(".")
-            optimiser.state[optimiser.param_groups[0]["params"][int(index)]][moment] = value
+            owner = optimiser.param_groups[0]["params"][int(index)]
+            optimiser.state[owner][moment] = value if moment == "step" else value.to(owner.device)
     return int(state["optimised"])
 
 
@@ -269,7 +276,7 @@ def save_checkpoint(
 
     `steps` are those of the model and those of the optimiser.
     """
-    state = {f"codec.{k}": v for k, v in asdict(codec).items()}
+    state = {f"codec.{k}": v for k, v in codec.tensors().items()}
     state |= {"step": torch.tensor(steps[0]), "optimised": torch.tensor(steps[1])}
     state |= {f"model.{k}": v for k, v in model.state_dict().items()}
     state |= {f"average.{k}": v for k, v in average.items()}
@@ -289,7 +296,7 @@ def export(folder: Path, settings: TrainSettings, weights: Path = WEIGHTS) -> di
     state = load_file(folder / "checkpoint.safetensors")
     model = PocketModel(build_unet(settings.size // settings.patch, settings.channels, settings.widths))
     model.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("average.")})
-    codec = PatchCodec(state["codec.basis"], state["codec.mean"], state["codec.scale"])
+    codec = PatchCodec.of({k[6:]: v for k, v in state.items() if k.startswith("codec.")})
     step = int(state["step"])
     model.unet.half().save_pretrained(weights / "unet")
     noise_schedule(settings.prediction).save_pretrained(weights / "scheduler")
