@@ -170,7 +170,7 @@ def line_of(name: str, unit: Unit, row: Mapping[str, Any]) -> dict[str, Any]:
     facts = {"experiment": name, "setting": unit.label, "as_it_is": not EXPERIMENTS[name][unit.label]}
     weights = unit.fingerprint.partition(",")[0]
     facts |= {"task": unit.sample, "kind": unit.kind}
-    return facts | measured | {"seconds": round(float(row["seconds"]), 1), "fingerprint": weights}
+    return facts | measured | {"fingerprint": weights}
 
 
 def run(name: str, place: Place) -> pd.DataFrame:

@@ -108,8 +108,8 @@ def _nose_alone() -> Tasks:
 RECIPES = {
     "arrow-backwards": Recipe(
         title="One arrow backwards",
-        symptom="The creature steps aside, as it should, but one handle says that it is farther from its target than "
-        "at the start.",
+        symptom="The body steps aside, as it should, but the head hangs back and turns, and one handle says that it is "
+        "farther from its target than at the start.",
         look="The distance of each handle by itself: five fall, one rises. Their mean would hide it.",
         cause="The nose's arrow was drawn from target to handle. It pulls against five others and loses: a nose can't "
         "leave its face. Had the two sides been equal, the creature would have been torn.",
@@ -172,8 +172,8 @@ RECIPES = {
         sign="left",
         better=2,
         tasks=lambda: _mask_of_the_creature(43),
-        failed={"mask_weight": 50},
-        cured={"mask_weight": 50},
+        failed={"mask_weight": 20},
+        cured={"mask_weight": 20},
     ),
     "no-mask": Recipe(
         title="No mask",
@@ -203,8 +203,9 @@ RECIPES = {
     ),
     "nothing-to-hold": Recipe(
         title="A handle on nothing",
-        symptom="The handle arrives, quick and clean. But the creature has hardly moved, and its ears have suffered.",
-        look="What changed: ears most, outlines a little. Then the similarity map of the handle, below.",
+        symptom="The handle arrives. But the creature hasn't stepped aside: its head has tilted, its ears are bent.",
+        look="What changed: ears most, then face and outline of the head. Then the similarity map of the handle, "
+        "below.",
         cause="One patch of empty sky looks like the next, so the handle is found again though nothing has moved. "
         "What the drag does do is to put sky where an ear was.",
         cure="Put handles where there is something to recognise: eyes, noses, corners, edges.",
@@ -243,7 +244,7 @@ RECIPES = {
     ),
     "too-shallow": Recipe(
         title="Not far enough back",
-        symptom="The creature stays where it is and gets smudged.",
+        symptom="The creature stays where it is, and its outlines fray a little.",
         look="Perturbation and distance together: the latent changes a lot, the handles don't get half of the way.",
         cause="At a strength of 0.3 there is little noise: where things are is settled, only textures are open.",
         cure="Go further back into noise: a higher `strength`.",
@@ -256,7 +257,7 @@ RECIPES = {
     ),
     "unknown-picture": Recipe(
         title="A picture like no other",
-        symptom="Colours fade, edges blur, and the handles get a third of the way.",
+        symptom="Colours fade, edges blur, and the handles get little more than a quarter of the way.",
         look="Distance and perturbation together: much change, little way. Then the model's own guess, below.",
         cause="The model has never seen such colours, and without an adapter it never will.",
         cure="Let it learn this picture first: more steps and a higher rank for the identity LoRA.",
