@@ -72,11 +72,12 @@ def test_dragnoise_keeps_the_papers_mask_term():
         DragNoise(mask_term="latent")
 
 
-def test_the_fast_way_takes_a_fifth_of_the_passes():
+def test_the_fast_way_takes_a_quarter_of_the_passes_to_drag_and_no_adapter():
     def passes(method):
         return method.drags * method.passes_per_drag
 
-    assert 5 * passes(GoodDrag.fast()) <= passes(GoodDrag.for_pocket())
+    assert 4 * passes(GoodDrag.fast()) <= passes(GoodDrag.for_pocket())
+    assert GoodDrag.fast().lora is None
 
 
 def test_fast_is_a_method_by_name_and_can_be_changed(tiny, task):
