@@ -151,6 +151,12 @@ def learning_rate_at(step: int, settings: TrainSettings, optimised: int | None =
     return rate * min(1.0, left / settings.cooldown) if settings.cooldown else rate
 
 
+def warm_then_cool(optimiser: torch.optim.Optimizer, step: int, steps: int, rate: float = 2e-3) -> None:
+    """Set a short run's learning rate: up over a hundred steps, down to 0 over the second half."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * min(1, (step + 1) / 100, (1 - step / steps) * 2)
+
+
 def build_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW with a short memory for the gradients' size: with the usual 0.999, wide nets diverged at this rate."""
     return torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)

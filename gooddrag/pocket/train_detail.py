@@ -19,7 +19,7 @@ from torch.nn.functional import mse_loss
 
 from gooddrag.pocket import WEIGHTS
 from gooddrag.pocket.codec import Detail, PatchCodec, to_tensor
-from gooddrag.pocket.train import TrainSettings, render_world
+from gooddrag.pocket.train import TrainSettings, render_world, warm_then_cool
 
 BATCH = 32
 ROUGHNESS = 0.05  # of the latents, at most: what edits end with is never quite clean
@@ -47,8 +47,7 @@ def iter_training(
         loss = mse_loss(codec.decode(z + rough), images)
         optimiser.zero_grad()
         loss.backward()
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 100, (1 - step / steps) * 2)
+        warm_then_cool(optimiser, step, steps)
         optimiser.step()
         yield step + 1, loss.item(), codec
 

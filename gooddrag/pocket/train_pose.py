@@ -21,7 +21,7 @@ from gooddrag.files import write_whole
 from gooddrag.pocket import WEIGHTS
 from gooddrag.pocket.codec import to_tensor
 from gooddrag.pocket.pose import PoseNet, shape_vector
-from gooddrag.pocket.train import TrainSettings, render_world, scene_number
+from gooddrag.pocket.train import TrainSettings, render_world, scene_number, warm_then_cool
 from gooddrag.pocket.world import BACKGROUNDS, SPECIES, sample_scene
 
 BATCH = 64
@@ -68,8 +68,7 @@ def iter_training(folder: Path, steps: int, seed: int = 0) -> Iterator[tuple[int
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 100, (1 - step / steps) * 2)
+        warm_then_cool(optimiser, step, steps)
         optimiser.step()
         yield step + 1, loss.item(), net
 
