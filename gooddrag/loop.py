@@ -327,13 +327,19 @@ class GradientEdit(Edit[G]):
         self.stale = None
 
     def _next(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
-        """f(z), with fresh noise inside the mask where the method wants it; the same noise in every preview."""
-        plain, eta, steps = super()._next(z, eps, i), self.method.eta, len(self.timesteps)
-        if not eta or self.M is None or i + 1 == steps:
+        """f(z); where the method wants that, inside the mask with fresh noise, and outside of it the source."""
+        plain = super()._next(z, eps, i)
+        if self.M is None:
             return plain
-        chance = torch.Generator().manual_seed(self.method.seed * steps + i)
+        inside = self._renewed(z, eps, i) if self.method.eta and i + 1 < len(self.timesteps) else plain
+        outside = self.path.latents[i + 1] if self.method.hold_outside else plain
+        return plain if inside is outside else self.M * inside + (1 - self.M) * outside
+
+    def _renewed(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
+        """f(z) with fresh noise: the same in every preview."""
+        chance = torch.Generator().manual_seed(self.method.seed * len(self.timesteps) + i)
         noise = torch.randn(z.shape, generator=chance).to(z)
-        return self.M * renewing_step(z, eps, noise, *self._levels(i), eta) + (1 - self.M) * plain
+        return renewing_step(z, eps, noise, *self._levels(i), self.method.eta)
 
     def _guided(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
         """Further along what the prompt changes, inside the mask."""

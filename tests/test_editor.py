@@ -237,9 +237,9 @@ def test_a_stop_finishes_the_picture_from_where_it_is(tiny, task, quick):
     assert result.trace.drags["drag"].max() == 3
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_finishing_from_the_last_drag_is_what_the_stream_does(tiny, task, quick, eta):
-    steps = iter_edit(tiny, task, quick.with_settings(eta=eta), use_cache=False)
+@pytest.mark.parametrize("changes", [{}, {"eta": 1.0}, {"eta": 1.0, "hold_outside": True}])
+def test_finishing_from_the_last_drag_is_what_the_stream_does(tiny, task, quick, changes):
+    steps = iter_edit(tiny, task, quick.with_settings(**changes), use_cache=False)
     for step in steps:
         if isinstance(step, Dragged) and step.drag == 4:
             early = step.finish()
@@ -264,6 +264,23 @@ def test_without_a_mask_no_noise_is_renewed(tiny, task, quick):
     free = replace(task, mask=None)
     plain, renewed = (edit(tiny, free, quick.with_settings(eta=eta), use_cache=False).image for eta in (0.0, 1.0))
     assert plain.tobytes() == renewed.tobytes()
+
+
+def test_what_is_held_outside_the_mask_is_the_source(tiny, task, quick):
+    plain, held = (
+        [s for s in iter_edit(tiny, task, method, use_cache=False) if isinstance(s, Denoised)]
+        for method in (quick, quick.with_settings(hold_outside=True))
+    )
+    assert all(step.perturbation[1] > 0 for step in plain)
+    assert all(step.perturbation[1] == 0 and step.perturbation[0] > 0 for step in held)
+
+
+def test_without_a_mask_nothing_is_held(tiny, task, quick):
+    free = replace(task, mask=None)
+    plain, held = (
+        edit(tiny, free, quick.with_settings(hold_outside=hold), use_cache=False).image for hold in (False, True)
+    )
+    assert plain.tobytes() == held.tobytes()
 
 
 def test_previews_are_pictures_of_the_tasks_size(tiny, task, quick):

@@ -53,7 +53,7 @@ def passes(tiny, monkeypatch):
     [
         {},
         {"lora": LoraSettings(steps=2, rank=2)},
-        {"supervision": "standard", "eta": 1.0, "mutual_attention": "always"},
+        {"supervision": "standard", "eta": 1.0, "hold_outside": True, "mutual_attention": "always"},
         {"mask_term": "latent", "schedule": "drag_then_denoise"},
     ],
     ids=["plain", "adapters", "other supervision", "early exit"],

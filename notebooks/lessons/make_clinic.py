@@ -30,7 +30,8 @@ from lessons.cases import CLINIC, TEXTS, Case, read_case
 from lessons.clinic import diagnose
 
 # The paper's schedule and deterministic steps, but cheaper: good enough for a hop.
-USUAL: dict[str, Any] = {"steps": 25, "drags": 30, "per_denoise": 10, "eta": 0.0}
+USUAL: dict[str, Any] = {"steps": 25, "strength": 0.88, "drags": 30, "per_denoise": 10, "latent_lr": 0.01}
+USUAL |= {"eta": 0.0, "hold_outside": False}
 
 
 @dataclass(frozen=True)
