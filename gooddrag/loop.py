@@ -331,9 +331,9 @@ class GradientEdit(Edit[G]):
         plain = super()._next(z, eps, i)
         if self.M is None:
             return plain
-        inside = self._renewed(z, eps, i) if self.method.eta and i + 1 < len(self.timesteps) else plain
-        outside = self.path.latents[i + 1] if self.method.hold_outside else plain
-        return plain if inside is outside else self.M * inside + (1 - self.M) * outside
+        free = self._renewed(z, eps, i) if self.method.eta and i + 1 < len(self.timesteps) else plain
+        held = self.path.latents[i + 1] if self.method.hold_outside else plain
+        return plain if free is held else self.M * free + (1 - self.M) * held
 
     def _renewed(self, z: Tensor, eps: Tensor, i: int) -> Tensor:
         """f(z) with fresh noise: the same in every preview."""
