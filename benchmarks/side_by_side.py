@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,12 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.together import one_by_one, seconds
 from gooddrag.backbone import load_backbone
 from gooddrag.bench.statistics import estimate
 from gooddrag.bench.units import parse_methods
 from gooddrag.doctor import device_name, versions
-from gooddrag.editor import edit
 from gooddrag.pocket.tasks import KINDS, make_task
-from gooddrag.speed import wait_for
 
 
 def main() -> None:
@@ -37,20 +35,17 @@ def main() -> None:
     methods = parse_methods(",".join(chosen.methods), chosen.backbone)
     tasks = [make_task(list(KINDS)[k % len(KINDS)], k // len(KINDS)).task for k in range(chosen.tasks)]
     for method in methods.values():  # what happens once is no edit's fault
-        edit(backbone, tasks[0], method, use_cache=False)
+        one_by_one(backbone, [(tasks[0], method)])
     took = {label: np.empty(len(tasks)) for label in methods}
     for k, task in enumerate(track(tasks, "Editing …", transient=True)):
         for label, method in methods.items():
-            began = time.perf_counter()
-            edit(backbone, task, method, use_cache=False)
-            wait_for(backbone.device)
-            took[label][k] = time.perf_counter() - began
+            took[label][k] = seconds(one_by_one, backbone, [(task, method)])
     first, *_ = took.values()
     print(f"{device_name(backbone.device.type)}, {torch.get_num_threads()} threads, {versions()}")
     print(f"{len(tasks)} tasks, median with 95 % interval\n")
     print("| method | seconds an edit | times as fast |\n|---|---|---|")
-    for label, seconds in took.items():
-        print(f"| {label} | {estimate(seconds)} | {estimate(first / seconds)} |")
+    for label, each in took.items():
+        print(f"| {label} | {estimate(each)} | {estimate(first / each)} |")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """memory="low": the same results in less memory, and the plan that says how much there has to be."""
 
+from copy import deepcopy
 from dataclasses import replace
 from unittest.mock import Mock, patch
 
@@ -40,14 +41,19 @@ def test_low_memory_edits_as_normal_memory_does(two):
     assert (normal.trace.drags[columns] - low.trace.drags[columns]).abs().to_numpy().max() < 1e-3
 
 
+def exact(backbone):
+    """A copy in double precision."""
+    added = {name: value.double() for name, value in backbone.added.items()}
+    return replace(backbone, unet=deepcopy(backbone.unet).double(), context=backbone.context.double(), added=added)
+
+
 def test_low_memory_learns_the_same_adapter(two):
-    """AdamW makes steps of one length: where a gradient is nothing but rounding, a number may go the other way."""
-    z, settings = torch.randn(1, 4, 8, 8), LoraSettings(steps=2, rank=2, batch=3)
-    (*losses, first), (*others, second) = (list(train_identity(backbone, z, settings)) for backbone in two)
+    """In double precision: AdamW would make whole steps of single precision's rounding, on some CPUs."""
+    z, settings = torch.randn(1, 4, 8, 8).double(), LoraSettings(steps=2, rank=2, batch=3)
+    (*losses, first), (*others, second) = (list(train_identity(exact(backbone), z, settings)) for backbone in two)
     assert losses == pytest.approx(others, rel=1e-4)
-    off = torch.cat([(second[name] - value).abs().flatten() for name, value in first.items()])
-    assert (off > 1e-4).float().mean() < 0.01
-    assert off.max() <= 2 * settings.steps * settings.lr
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, atol=1e-4, rtol=1e-3)
 
 
 def kept_for_gradients(backbone, z):
