@@ -141,6 +141,22 @@ class SourcePath:
             path.latents.append(ddim_step(path.latents[-1], eps, level, next_level))
         return path
 
+    @classmethod
+    @torch.no_grad()
+    def invert(cls, backbone: Backbone, z0: Tensor, timeline: Timeline) -> Iterator[SourcePath]:
+        """Our own short cut: inversion's latents are the path, and one pass a timestep serves both.
+
+        For that the U-Net is told the timestep of the latent that it is shown (but at the clean end, where it is told
+        the first). The path ends at the picture's own latent. Yields it after each step; it is whole after the last.
+        """
+        path = cls(backbone, timeline, [z0] * (len(timeline) + 1))
+        eps = backbone.predict(z0, timeline.timesteps[-1]).eps
+        for i, t in reversed(list(enumerate(timeline.timesteps))):
+            level, next_level = backbone.alpha_bar(timeline.after(t)), backbone.alpha_bar(t)
+            path.latents[i] = ddim_step(path.latents[i + 1], eps, level, next_level)
+            eps = path._look(i)
+            yield path
+
     def features(self, at: int) -> Tensor:
         """Feature map of the unedited latent at timestep index `at` (1, C, h', w')."""
         if at not in self._features:

@@ -149,16 +149,19 @@ def _learn_identity(backbone: Backbone, z0: Tensor, method: Method, use_cache: b
 def _source_path(backbone: Backbone, z0: Tensor, method: Method, use_cache: bool) -> Generator[Step, None, SourcePath]:
     lora = method.lora.model_dump() if method.lora else None
     timeline = method.timeline
-    key = cache.content_key("path", backbone.fingerprint, z0, lora, method.seed if lora else None, timeline)
+    short_cut = isinstance(method, GradientMethod) and method.source_path == "inverted"
+    seed = method.seed if lora else None
+    key = cache.content_key("path", backbone.fingerprint, z0, lora, seed, timeline, *["inverted"] * short_cut)
     use_cache = use_cache and backbone.keeps_paths
     stored = cache.load("path", key) if use_cache else None
     if stored is not None:
         return SourcePath(backbone, timeline, list(stored["latents"].to(backbone.device).split(1)))
-    z = z0
-    for number, noisier in enumerate(ddim_invert(backbone, z0, timeline), start=1):
+    walk = SourcePath.invert(backbone, z0, timeline) if short_cut else ddim_invert(backbone, z0, timeline)
+    reached: SourcePath | Tensor = z0
+    for number, further in enumerate(walk, start=1):
         yield Inverted(number, len(timeline))
-        z = noisier
-    path = SourcePath.denoise(backbone, z, timeline)
+        reached = further
+    path = reached if isinstance(reached, SourcePath) else SourcePath.denoise(backbone, reached, timeline)
     if use_cache:
         cache.store("path", key, {"latents": torch.cat(path.latents)})
     return path

@@ -168,6 +168,10 @@ class GradientMethod(Method, frozen=True):
     mask_term: Literal["stepped", "latent"] = Field(
         default="stepped", description="what it compares: latents one DDIM step on (paper), or as they are (faster)"
     )
+    source_path: Literal["denoised", "inverted"] = Field(
+        default="denoised",
+        description="the source's latents: denoised again (paper), or those that inversion passed (faster)",
+    )
     eta: float = Field(
         default=0.0, ge=0, le=1, description="share of fresh noise inside the mask at a denoise step (η)"
     )
@@ -242,8 +246,8 @@ class GoodDrag(GradientMethod, frozen=True):
     def fast(cls, backbone: str = "pocket", **changes: Any) -> Self:
         """Our own short cut: 40 gradient steps in place of 210, 33 timesteps in place of 50, and no adapter.
 
-        What each of its changes saves and costs was measured with pocket (`docs/performance.md`); with Stable Diffusion
-        nobody has measured it.
+        Inversion and the source's path share their passes, too. What each of its changes saves and costs was measured
+        with pocket (`docs/performance.md`); with Stable Diffusion nobody has measured it.
         """
         suited = POCKET if backbone == "pocket" else {}
         return cls(**(suited | FAST | changes))
@@ -407,7 +411,8 @@ POCKET: dict[str, Any] = {
 
 # What most of those passes were for: with tuning tasks, a fifth of the gradient steps at four times the rate led
 # nearly as far, two thirds of the timesteps were nearly as sound, and the adapter had no say. The mask term compares
-# latents as they are, so that the passes of drags can end behind the feature block.
+# latents as they are, so that the passes of drags can end behind the feature block; and inversion's passes serve the
+# source's path, too.
 FAST: dict[str, Any] = {
     "steps": 33,
     "drags": 40,
@@ -415,6 +420,7 @@ FAST: dict[str, Any] = {
     "supervision_steps": 1,
     "latent_lr": 0.08,
     "mask_term": "latent",
+    "source_path": "inverted",
     "lora": None,
 }
 

@@ -119,3 +119,27 @@ def test_inversion_then_denoising_returns_the_latent(alphas, strength):
     path = SourcePath.denoise(backbone, inverted, timeline)
     torch.testing.assert_close(path.latents[-1], z0, atol=1e-9, rtol=1e-9)
     assert len(path.latents) == len(timeline) + 1
+
+
+def test_a_path_that_inversion_made_ends_at_the_picture_and_costs_one_pass_a_timestep(tiny):
+    timeline, asked = Timeline(10, 0.8), []
+    hook = tiny.unet.register_forward_pre_hook(lambda _, args: asked.append(args[1]))
+    z0 = torch.randn(1, 4, 16, 16)
+    *_, path = SourcePath.invert(tiny, z0, timeline)
+    look_again = SourcePath(tiny, timeline, path.latents)
+    made = [(path.features(i), *path.attention(i)) for i in range(len(timeline))]
+    assert len(asked) == 1 + len(timeline)
+    assert path.latents[-1] is z0
+    for i, kept in enumerate(made):
+        assert all(map(torch.equal, kept, (look_again.features(i), *look_again.attention(i))))
+    hook.remove()
+
+
+def test_where_noise_is_the_same_everywhere_both_ways_to_a_path_agree(alphas):
+    backbone, timeline = ConstantNoise(alphas), Timeline(50, 0.75)
+    backbone.predict = lambda z, t, features=False: Look(torch.full_like(z, 0.3), z)  # type: ignore[method-assign]
+    z0 = torch.randn(1, 4, 8, 8, dtype=torch.float64)
+    *_, inverted = ddim_invert(backbone, z0, timeline)
+    *_, path = SourcePath.invert(backbone, z0, timeline)
+    for one, other in zip(path.latents, SourcePath.denoise(backbone, inverted, timeline).latents, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)

@@ -10,6 +10,7 @@ import torch
 
 from gooddrag.editor import Editing, edit, iter_edit
 from gooddrag.errors import BadInput, EditFailed
+from gooddrag.features import Frame
 from gooddrag.loop import perturbation
 from gooddrag.methods import DragDiffusion, GoodDrag, LoraSettings
 from gooddrag.result import Recorder
@@ -237,7 +238,7 @@ def test_a_stop_finishes_the_picture_from_where_it_is(tiny, task, quick):
     assert result.trace.drags["drag"].max() == 3
 
 
-@pytest.mark.parametrize("changes", [{}, {"eta": 1.0}, {"eta": 1.0, "hold_outside": True}])
+@pytest.mark.parametrize("changes", [{}, {"eta": 1.0}, {"eta": 1.0, "hold_outside": True}, {"source_path": "inverted"}])
 def test_finishing_from_the_last_drag_is_what_the_stream_does(tiny, task, quick, changes):
     steps = iter_edit(tiny, task, quick.with_settings(**changes), use_cache=False)
     for step in steps:
@@ -273,6 +274,17 @@ def test_what_is_held_outside_the_mask_is_the_source(tiny, task, quick):
     )
     assert all(step.perturbation[1] > 0 for step in plain)
     assert all(step.perturbation[1] == 0 and step.perturbation[0] > 0 for step in held)
+
+
+def test_what_is_held_comes_home_to_the_picture_itself_on_a_path_that_inversion_made(tiny, task, quick):
+    held = quick.with_settings(hold_outside=True, source_path="inverted")
+    first, again = (edit(tiny, task, held).image for _ in range(2))
+    frame = Frame.fit(task.size, 4, 4, 64)
+    home = frame.to_image(tiny.decode(tiny.encode(frame.to_tensor(task.image))))
+    outside = ~task.mask
+    assert np.array_equal(np.asarray(first)[outside], np.asarray(home)[outside])
+    assert first.tobytes() == again.tobytes()
+    assert edit(tiny, task, held.with_settings(source_path="denoised")).image.tobytes() != first.tobytes()
 
 
 def test_without_a_mask_nothing_is_held(tiny, task, quick):

@@ -55,8 +55,9 @@ def passes(tiny, monkeypatch):
         {"lora": LoraSettings(steps=2, rank=2)},
         {"supervision": "standard", "eta": 1.0, "hold_outside": True, "mutual_attention": "always"},
         {"mask_term": "latent", "schedule": "drag_then_denoise"},
+        {"source_path": "inverted", "lora": LoraSettings(steps=2, rank=2)},
     ],
-    ids=["plain", "adapters", "other supervision", "early exit"],
+    ids=["plain", "adapters", "other supervision", "early exit", "inversion's path"],
 )
 def test_together_edits_come_out_as_one_by_one(exact, task, quick, changes):
     method = quick.with_settings(**changes)
