@@ -35,7 +35,7 @@ playground
 """
 WIDTH = 640  # px
 FIRST, EACH, LAST = 2500, 250, 3500  # ms
-COLOURS = 96
+COLOURS = 160
 
 
 def frame(page: Page) -> Image.Image:
@@ -46,12 +46,14 @@ def frame(page: Page) -> Image.Image:
 
 def film(lab: Notebook) -> list[Image.Image]:
     """Press Drag and take a picture at each new line of progress, then one of the result."""
-    said = lab.page.locator(".gd-playground [role=status]")
-    said.wait_for()
+    said = lab.page.locator(".gd-playground div[role=status]")
+    drag = lab.page.locator(".gd-playground button:text-is('Drag')")
+    drag.wait_for()
+    lab.page.wait_for_timeout(1000)  # the canvas draws its picture
     frames = [frame(lab.page)]
-    lab.page.locator(".gd-playground button:text-is('Drag')").click()
+    drag.click()
     before = ""
-    while not (now := said.inner_text()).startswith("Done"):
+    while not (now := said.first.inner_text()).startswith("Done"):
         if re.search(r"\d", now) and now != before:
             frames.append(frame(lab.page))
             before = now
@@ -63,14 +65,15 @@ def film(lab: Notebook) -> list[Image.Image]:
 def save(frames: list[Image.Image], path: Path, every: int) -> None:
     """Keep the first, each so manyth and the last, all at the height of the first and in the same few colours."""
     kept = [frames[0], *frames[1:-1:every], frames[-1]]
-    sheet = Image.new("RGB", kept[0].size, "white")
-    cropped = []
-    for shot in kept:
-        page = sheet.copy()
-        page.paste(shot)
-        cropped.append(page)
-    palette = cropped[len(cropped) // 2].quantize(COLOURS)
-    first, *rest = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in cropped]
+    width, height = kept[0].size
+    strip = Image.new("RGB", (width, height * len(kept)), "white")
+    for k, shot in enumerate(kept):
+        strip.paste(shot.crop((0, 0, width, height)), (0, k * height))
+    palette = strip.quantize(COLOURS)
+    first, *rest = [
+        strip.crop((0, k * height, width, (k + 1) * height)).quantize(palette=palette, dither=Image.Dither.NONE)
+        for k in range(len(kept))
+    ]
     times = [FIRST, *[EACH] * (len(rest) - 1), LAST]
     write_whole(path, lambda part: first.save(part, "GIF", save_all=True, append_images=rest, duration=times, loop=0))
 

@@ -304,7 +304,7 @@ class DragNoise(DragDiffusion, frozen=True):
 
     @classmethod
     def for_pocket(cls, **changes: Any) -> Self:
-        # Its middle block has next to no say; even the block that has some moves handles more than it moves pictures.
+        # Its middle block has next to no say; the block that has some leads far, and draws some heads without a face.
         own: dict[str, Any] = {
             "block": "up1",
             "latent_lr": 0.5,
