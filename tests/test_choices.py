@@ -59,3 +59,11 @@ def test_a_choice_is_trained_once_and_told_in_a_row(tmp_path, monkeypatch):
     assert row.startswith("| small | 4 |")
     monkeypatch.setattr(choices, "train", None)
     assert measure("small", tmp_path, tmp_path, minutes=0) == found
+
+
+def test_a_choice_that_there_is_not_is_refused_before_any_work(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["choices", "as it is", "twice as tall"])
+    monkeypatch.setattr(choices, "render_world", None)
+    with pytest.raises(SystemExit):
+        choices.main()
+    assert "there is no choice 'twice as tall': take one of as it is, noise prediction" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from gooddrag.backbone import load_pocket
+from gooddrag.errors import EditFailed
 from gooddrag.pocket import train
 from gooddrag.pocket.train import TrainSettings, export, iter_training, learning_rate_at
 
@@ -87,6 +88,23 @@ def test_pictures_seen_count_where_the_batch_is_another_one(tmp_path, monkeypatc
     larger = replace(SMALL, batch=6)
     with closing(iter_training(tmp_path / "b", larger, world=tmp_path / "a")) as progress:
         assert next(progress).pictures == 3 * SMALL.batch + larger.batch
+
+
+def test_processes_that_render_the_same_world_dont_write_into_each_others_file(tmp_path, monkeypatch):
+    def save(file, pictures):
+        file.write(b"half")  # what another process sees now
+        assert not list(tmp_path.glob("*.npy"))
+        names.append(file.name)
+        raise OSError(28, "no space left")
+
+    names = []
+    monkeypatch.setattr(train.np, "save", save)
+    for process in (1, 2):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        with pytest.raises(EditFailed, match="disk"):
+            train.render_world(tmp_path, SMALL)
+    assert len(set(names)) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_timesteps_stay_in_the_schedule_whatever_is_drawn(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Compares what the pocket model could have been by short training runs at equal compute: a table of its model card.
 
-    python -m gooddrag.pocket.choices [--minutes 8] [--workers 2]
+    python -m gooddrag.pocket.choices ["as it is" "half as wide" …] [--minutes 8] [--workers 2]
 
 Each choice is trained from scratch for as many minutes of one core, then measured: how well it denoises pictures that
 were never trained on, and how far GoodDrag leads with it. Goes on where it was stopped.
@@ -146,14 +146,20 @@ def table(found: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Train and measure all, so many at once, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="CHOICE", help=f"one of {', '.join(CHOICES)}; default: all")
     parser.add_argument("--minutes", type=float, default=8, help="of one core, for each choice's training")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/choices"))
     parser.add_argument("--world", type=Path, default=Path("runs/pocket"), help="folder of the rendered pictures")
     chosen = parser.parse_args()
+    names = chosen.names or list(CHOICES)
+    if strange := sorted(set(names) - set(CHOICES)):
+        parser.error(f"there is no choice '{strange[0]}': take one of {', '.join(CHOICES)}")
+    for name in names:  # before there are several processes that would all do it
+        render_world(chosen.world, CHOICES[name])
     with ProcessPoolExecutor(chosen.workers, multiprocessing.get_context("spawn")) as pool:
-        rows = pool.map(partial(measure, out=chosen.out, world=chosen.world, minutes=chosen.minutes), CHOICES)
-        print(table(dict(zip(CHOICES, rows, strict=True))))
+        rows = pool.map(partial(measure, out=chosen.out, world=chosen.world, minutes=chosen.minutes), names)
+        print(table(dict(zip(names, rows, strict=True))))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from gooddrag.files import write_whole
 from gooddrag.pocket import WEIGHTS
 from gooddrag.pocket.codec import PatchCodec, to_tensor
 from gooddrag.pocket.world import render, sample_scene
@@ -86,9 +87,12 @@ def render_world(folder: Path, settings: TrainSettings, start: int = 0, count: i
             pictures = list(
                 pool.map(_render_one, numbers, [settings.size] * count, [settings.seed] * count, chunksize=64)
             )
-        part = path.with_suffix(".part.npy")
-        np.save(part, np.stack(pictures))
-        part.replace(path)
+
+        def save(part: Path) -> None:
+            with part.open("wb") as file:  # given a name, numpy would add its own ending to it
+                np.save(file, np.stack(pictures))
+
+        write_whole(path, save)
     return np.load(path, mmap_mode="c")  # "r" would be too strict for PyTorch
 
 
