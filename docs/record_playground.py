@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import re
 import sys
 from pathlib import Path
@@ -21,8 +20,8 @@ from playwright.sync_api import Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gooddrag.files import write_whole
-from tests.browser.find_browser import find_browser
-from tests.browser.rig import Notebook, Server
+from gooddrag.result import animation
+from tests.browser.rig import Notebook, Server, launch
 
 FILM = Path(__file__).parent / "images" / "playground.gif"
 CELL = """
@@ -34,7 +33,8 @@ playground = Playground(load_backbone("pocket"), EXAMPLES / "{example}")
 playground
 """
 WIDTH = 640  # px
-FIRST, EACH, LAST = 2500, 250, 3500  # ms
+EACH = 250  # ms
+RESTING = 6  # so many times the first and the last frame are shown
 COLOURS = 160
 
 
@@ -64,18 +64,15 @@ def film(lab: Notebook) -> list[Image.Image]:
 
 def save(frames: list[Image.Image], path: Path, every: int) -> None:
     """Keep the first, each so manyth and the last, all at the height of the first and in the same few colours."""
-    kept = [frames[0], *frames[1:-1:every], frames[-1]]
-    width, height = kept[0].size
-    strip = Image.new("RGB", (width, height * len(kept)), "white")
-    for k, shot in enumerate(kept):
-        strip.paste(shot.crop((0, 0, width, height)), (0, k * height))
+    size = frames[0].size
+    kept = [frames[0]] * RESTING + frames[1:-1:every] + [frames[-1]] * RESTING
+    pages = [shot.crop((0, 0, *size)) for shot in kept]
+    strip = Image.new("RGB", (size[0], size[1] * len(pages)))
+    for k, page in enumerate(pages):
+        strip.paste(page, (0, k * size[1]))
     palette = strip.quantize(COLOURS)
-    first, *rest = [
-        strip.crop((0, k * height, width, (k + 1) * height)).quantize(palette=palette, dither=Image.Dither.NONE)
-        for k in range(len(kept))
-    ]
-    times = [FIRST, *[EACH] * (len(rest) - 1), LAST]
-    write_whole(path, lambda part: first.save(part, "GIF", save_all=True, append_images=rest, duration=times, loop=0))
+    film = animation([page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages], EACH)
+    write_whole(path, lambda part: part.write_bytes(film))
 
 
 def main() -> None:
@@ -85,16 +82,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4, help="keep each so manyth picture")
     parser.add_argument("--out", type=Path, default=FILM)
     chosen = parser.parse_args()
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
     with TemporaryDirectory() as folder, Server(Path(folder)) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"] if as_root else [])
-        page = browser.new_page(viewport={"width": 1280, "height": 1100})
+        page = launch(playwright).new_page(viewport={"width": 1280, "height": 1100})
         lab = Notebook(server, page, server.write(CELL.format(example=chosen.example)))
         lab.run_all()
         frames = film(lab)
         save(frames, chosen.out, chosen.every)
         print(f"{len(frames)} pictures taken; {chosen.out} has {chosen.out.stat().st_size / 1e6:.1f} MB")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _source_path(backbone: Backbone, z0: Tensor, method: Method, use_cache: bool
     timeline = method.timeline
     short_cut = isinstance(method, GradientMethod) and method.source_path == "inverted"
     seed = method.seed if lora else None
-    key = cache.content_key("path", backbone.fingerprint, z0, lora, seed, timeline, *["inverted"] * short_cut)
+    key = cache.content_key("path", backbone.fingerprint, z0, lora, seed, timeline, short_cut)
     use_cache = use_cache and backbone.keeps_paths
     stored = cache.load("path", key) if use_cache else None
     if stored is not None:

@@ -4,25 +4,15 @@ it runs, would keep other tests from starting one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.find_browser import find_browser
-from tests.browser.rig import PATIENCE, Notebook, Server
+from tests.browser.rig import PATIENCE, Notebook, Server, launch
 
 HERE = Path(__file__).parent
-OPTIONS = (
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--js-flags=--expose-gc",  # window.gc(), for tests of memory
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,13 +44,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A real Chromium or Chrome without a window. Where there is none, every test that needs it fails."""
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=find_browser(), args=[*OPTIONS, *(["--no-sandbox"] if as_root else [])]
-        )
+    with sync_playwright() as playwright, launch(playwright) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

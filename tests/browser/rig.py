@@ -18,11 +18,21 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import nbformat
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Playwright
+
+from tests.browser.find_browser import find_browser
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds; a kernel that imports torch on a busy machine takes its time
 ADDRESSES = {"lab": "doc/tree", "notebook": "notebooks", "voila": "voila/render"}
+OPTIONS = (
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--js-flags=--expose-gc",  # window.gc(), for tests of memory
+)
 QUIET = {  # JupyterLab's settings: nothing pops up, nothing is asked of the internet
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "docmanager-extension/plugin": {"autosave": False},
@@ -40,6 +50,14 @@ EVALUATE = """async ([code, value]) => {
     const answer = await panel.sessionContext.session.kernel.requestExecute(request).done;
     return answer.content;
 }"""
+
+
+def launch(playwright: Playwright) -> Browser:
+    """A real Chromium or Chrome without a window; `with launch(playwright) as browser:` closes it again."""
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return playwright.chromium.launch(
+        executable_path=find_browser(), args=[*OPTIONS, *(["--no-sandbox"] if as_root else [])]
+    )
 
 
 class Server:
